@@ -1,0 +1,130 @@
+//! Accounts, and the port through which an application's accounts are read: [`Directory`].
+//!
+//! An adapter answers one question, "which accounts would a reset for this address be mailed for?", and takes away one flag. It judges
+//! nothing: several rows, unverified rows and rows whose address differs from the requested one are all returned as they are stored.
+//! A new adapter is a struct with the two methods; [`MemoryDirectory`] is the shortest to learn from.
+
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::address::Mailbox;
+use crate::verdict::Reason;
+
+pub use memory::MemoryDirectory;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteDirectory;
+
+/// The directory's key of an account, opaque to us: an integer, a UUID or a name, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AccountId(String);
+
+impl AccountId {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for AccountId {
+    fn from(id: T) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One row of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The directory's key.
+    pub id: AccountId,
+    /// The address as it is stored, which is the one that a reset would be mailed to and the one that is judged.
+    pub email: String,
+    /// Whether the address is verified.
+    pub verified: bool,
+    /// When the address was verified. `None` where the directory doesn't know; the first sight of the domain then stands in for it.
+    pub verified_at: Option<SystemTime>,
+}
+
+/// Why a directory gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// The directory can't be reached, or refused the question.
+    #[error("{operation} failed in the directory of accounts")]
+    Unavailable {
+        /// What was attempted, such as `finding accounts`.
+        operation: &'static str,
+        /// What the adapter met.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A column holds what can't be read as what it should be.
+    #[error("account {id}: column `{column}` holds {found}")]
+    Unreadable {
+        /// The account in question.
+        id: AccountId,
+        /// The column.
+        column: &'static str,
+        /// What stands there, without its content.
+        found: String,
+    },
+    /// The directory did not answer in time.
+    #[error("{operation} took too long in the directory of accounts")]
+    Timeout {
+        /// What was attempted.
+        operation: &'static str,
+    },
+}
+
+impl DirectoryError {
+    /// An error of the adapter's own, met while it did `operation`.
+    pub fn unavailable(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable { operation, source: source.into() }
+    }
+}
+
+/// Where the accounts and their verification flags are.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// The accounts whose address is `mailbox` in any case and in any of its [spellings](Mailbox::spellings). All are judged, and one
+    /// that is blocked blocks the request. "No such account" is the empty list.
+    ///
+    /// # Errors
+    /// Where the directory can't tell. Guarded requests are then answered 503.
+    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError>;
+
+    /// Takes the verification of `account`'s address away for good, and says whether it was this call that took it.
+    ///
+    /// Does nothing where the stored row is no longer `account` as it was read: already un-verified, another address, or verified again.
+    ///
+    /// # Errors
+    /// Where the flag could not be written.
+    async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError>;
+}
+
+#[async_trait]
+impl<D: Directory + ?Sized> Directory for Arc<D> {
+    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+        (**self).find(mailbox).await
+    }
+
+    async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
+        (**self).unverify(account, reason).await
+    }
+}

@@ -1,0 +1,99 @@
+//! The one place that reads the time, and the one that reads and prints it as text.
+//!
+//! Everything else takes the time as an argument or asks a [`Clock`], so that a test can replay the year 2022.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// Tells the time. [`SystemClock`] unless a test or a simulation sets its own.
+pub trait Clock: Send + Sync + 'static {
+    /// The present moment.
+    fn now(&self) -> SystemTime;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all else must ask")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> SystemTime {
+        (**self).now()
+    }
+}
+
+/// `time` in UTC as RFC 3339 has it, to the millisecond and without a fraction of zero.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    match Timestamp::try_from(floor(time, Duration::from_millis(1))) {
+        Ok(timestamp) => timestamp.to_string(),
+        // Outside the years -9999 to 9999, for which RFC 3339 has no form.
+        Err(_) => String::from("unrepresentable"),
+    }
+}
+
+/// `text` as a moment: RFC 3339, or the forms that registries and databases use in its place.
+///
+/// Without a zone it is UTC, without a time of day it is midnight; a blank may stand for the `T`, and the
+/// zone may lack its colon. `None` where it is none of these, or its year is above 9999.
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    let timestamp =
+        text.parse::<Timestamp>().or_else(|_| text.parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil))).ok()?;
+    timestamp.try_into().ok()
+}
+
+fn floor(time: SystemTime, unit: Duration) -> SystemTime {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => {
+            let excess = since.as_nanos() % unit.as_nanos();
+            time - Duration::from_nanos(u64::try_from(excess).unwrap_or_default())
+        }
+        Err(_) => time,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_that_registries_and_databases_use_is_read_as_utc() {
+        let expected = parse("2021-05-04T10:00:00Z").unwrap();
+        for text in [
+            "2021-05-04T10:00:00.0Z",
+            "2021-05-04T10:00:00.000000Z",
+            "2021-05-04T10:00:00",
+            "2021-05-04 10:00:00",
+            "2021-05-04T12:00:00+02:00",
+            "2021-05-04T05:00:00-0500",
+            " 2021-05-04T10:00:00Z ",
+        ] {
+            assert_eq!(parse(text), Some(expected), "{text}");
+        }
+        assert_eq!(parse("2021-05-04"), parse("2021-05-04T00:00:00Z"));
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in ["", "createTime", "false", "+294247-01-10T04:00:54.775Z", "294247-01-10T04:00:54.775Z", "2021-13-01T00:00:00Z"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn time_is_printed_to_the_millisecond() {
+        let time = parse("2026-01-31T12:00:00.123456Z").unwrap();
+        assert_eq!(rfc3339(time), "2026-01-31T12:00:00.123Z");
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,323 @@
+//! The whole decision: from a requested address to a verdict that is carried out and recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::timeout;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::account::{Account, Directory, DirectoryError};
+use crate::address::Mailbox;
+use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRecord};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::DomainSource;
+use crate::domain::cache::{Cache, CacheSettings};
+use crate::policy::{Evidence, Policy, judge};
+use crate::verdict::{Reason, Verdict};
+
+/// How long the directory and the audit log may take before a guarded request is answered 503.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Decides about recovery requests. Cloning shares everything.
+#[derive(Clone)]
+pub struct Gatekeeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: Arc<dyn Directory>,
+    domains: Cache,
+    audit: Arc<dyn AuditSink>,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    record_allowed: bool,
+}
+
+/// Why there is no verdict. Whoever gets this must not mail a reset.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssessError {
+    /// The directory of accounts could not tell.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The verdict could not be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// One account, and what was found about it.
+struct Judged {
+    account: Account,
+    domain: Option<DomainRecord>,
+    verdict: Verdict,
+}
+
+/// What is to be recorded beside a verdict.
+pub(crate) struct Occasion {
+    pub(crate) request: Option<RequestRecord>,
+    pub(crate) enforced: bool,
+}
+
+impl Gatekeeper {
+    /// A gatekeeper needs a [directory](GatekeeperBuilder::directory), a [source](GatekeeperBuilder::domains) and an
+    /// [audit log](GatekeeperBuilder::audit).
+    #[must_use]
+    pub fn builder() -> GatekeeperBuilder {
+        GatekeeperBuilder::default()
+    }
+
+    /// The verdict about a reset for `address`, for a handler that asks without the layer. It is carried out and recorded: a
+    /// lapsed domain un-verifies the address.
+    ///
+    /// # Errors
+    /// Where there is no verdict, and so no reset may be mailed.
+    pub async fn assess(&self, address: &str) -> Result<Verdict, AssessError> {
+        self.decide(&[address], Occasion { request: None, enforced: true }).await
+    }
+
+    /// The verdict about a request for all of `addresses`, carried out where that is the occasion's wish, and recorded.
+    pub(crate) async fn decide(&self, addresses: &[&str], occasion: Occasion) -> Result<Verdict, AssessError> {
+        let mut judged = Vec::new();
+        for address in addresses {
+            let Ok(mailbox) = Mailbox::parse(address) else { return self.refuse(Reason::TargetInvalid, occasion).await };
+            for account in self.inner.find(&mailbox).await? {
+                judged.push(self.inner.judge(&mailbox, account).await);
+            }
+        }
+        if occasion.enforced && judged.iter().any(|judged| judged.verdict.unverify().is_some()) {
+            // What takes a verification away must also be recorded, even if the caller hangs up between the two.
+            let inner = Arc::clone(&self.inner);
+            let carried_out = tokio::spawn(async move { inner.carry_out(judged, occasion).await });
+            return carried_out.await.map_err(|_| AuditError::Closed)?;
+        }
+        self.inner.carry_out(judged, occasion).await
+    }
+
+    /// The verdict about a request that can't be read, recorded.
+    pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion) -> Result<Verdict, AssessError> {
+        let mut record = self.inner.record(&Verdict::refusal(reason), None, &occasion);
+        let verdict = Verdict::refusal(reason).recorded_as(record.id);
+        record.event = Event::ResetBlocked;
+        self.inner.keep(vec![record]).await?;
+        Ok(verdict)
+    }
+}
+
+impl Inner {
+    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+        let operation = "finding accounts";
+        timeout(PATIENCE, self.directory.find(mailbox)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
+    }
+
+    /// Judges `account`, which the directory found for `requested`, by its own address and domain.
+    async fn judge(&self, requested: &Mailbox, account: Account) -> Judged {
+        let requested_is_stored = requested.equals(&account.email);
+        let stored = if requested_is_stored { Some(requested.clone()) } else { Mailbox::parse(&account.email).ok() };
+        let domain = stored.as_ref().map(Mailbox::domain);
+        let since = account.verified_at.unwrap_or(SystemTime::UNIX_EPOCH).min(self.clock.now());
+        let sighting = match domain {
+            Some(domain) if account.verified => self.domains.sighting(domain, since).await.ok(),
+            // A block is certain, so nobody is asked.
+            Some(domain) => self.domains.known(domain),
+            None => None,
+        };
+        let evidence = Evidence { account: &account, requested_is_stored, domain: sighting.as_ref() };
+        let verdict = judge(&self.policy, &evidence, self.clock.now());
+        let domain =
+            domain.zip(verdict.standing()).map(|(domain, standing)| DomainRecord::new(domain.as_str(), standing, sighting.as_ref()));
+        Judged { account, domain, verdict }
+    }
+
+    /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else any.
+    async fn carry_out(&self, judged: Vec<Judged>, occasion: Occasion) -> Result<Verdict, AssessError> {
+        let mut records = Vec::new();
+        for one in judged.iter().filter(|_| occasion.enforced) {
+            if let Some(reason) = one.verdict.unverify()
+                && self.unverify(&one.account, reason).await
+            {
+                records.push(Record { event: Event::EmailUnverified, ..self.record(&one.verdict, Some(one), &occasion) });
+            }
+        }
+        let deciding = judged.iter().find(|one| !one.verdict.is_allowed()).or_else(|| judged.first());
+        let mut verdict = deciding.map_or_else(Verdict::default, |one| one.verdict.clone());
+        if self.record_allowed || !verdict.is_allowed() {
+            let record = self.record(&verdict, deciding, &occasion);
+            verdict = verdict.recorded_as(record.id);
+            records.push(record);
+        }
+        self.keep(records).await?;
+        Ok(verdict)
+    }
+
+    /// Whether this call took the verification away. A failure leaves the account blocked by the same reason next time.
+    async fn unverify(&self, account: &Account, reason: Reason) -> bool {
+        let operation = "un-verifying an account";
+        let done = timeout(PATIENCE, self.directory.unverify(account, reason)).await;
+        done.unwrap_or(Err(DirectoryError::Timeout { operation })).unwrap_or_else(|error| {
+            tracing::error!(account = %account.id, error = &error as &dyn std::error::Error, "the address stays verified although it must not");
+            false
+        })
+    }
+
+    fn record(&self, verdict: &Verdict, judged: Option<&Judged>, occasion: &Occasion) -> Record {
+        let time = self.clock.now();
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Record {
+            id: Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos())),
+            time,
+            event: if verdict.is_allowed() { Event::ResetAllowed } else { Event::ResetBlocked },
+            verdict: verdict.as_str(),
+            enforced: occasion.enforced,
+            reasons: verdict.reasons().to_vec(),
+            notices: verdict.notices().to_vec(),
+            account: judged.map(|judged| judged.account.clone()),
+            domain: judged.and_then(|judged| judged.domain.clone()),
+            request: occasion.request.clone(),
+        }
+    }
+
+    async fn keep(&self, records: Vec<Record>) -> Result<(), AuditError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let kept = timeout(PATIENCE, self.audit.record(records)).await.unwrap_or(Err(AuditError::Timeout));
+        kept.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a verdict could not be recorded"))
+    }
+}
+
+/// What a [`Gatekeeper`] is made of.
+#[derive(Default)]
+pub struct GatekeeperBuilder {
+    directory: Option<Arc<dyn Directory>>,
+    domains: Option<Arc<dyn DomainSource>>,
+    audit: Option<Arc<dyn AuditSink>>,
+    clock: Option<Arc<dyn Clock>>,
+    policy: Policy,
+    cache: CacheSettings,
+    allowed_unrecorded: bool,
+}
+
+/// Why a [`Gatekeeper`] can't be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A part was not given.
+    #[error("a gatekeeper needs `{0}`")]
+    Missing(&'static str),
+    /// A setting makes no sense.
+    #[error("`{setting}` {what}")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+impl GatekeeperBuilder {
+    /// Where the accounts are.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Directory) -> Self {
+        self.directory = Some(Arc::new(directory));
+        self
+    }
+
+    /// Who knows how domains stand. What it says is remembered for [`fresh_for`](Self::fresh_for).
+    #[must_use]
+    pub fn domains(mut self, source: impl DomainSource) -> Self {
+        self.domains = Some(Arc::new(source));
+        self
+    }
+
+    /// Where verdicts are recorded.
+    #[must_use]
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
+    /// Whether what was let through is recorded too. It is by default.
+    #[must_use]
+    pub const fn record_allowed(mut self, record: bool) -> Self {
+        self.allowed_unrecorded = !record;
+        self
+    }
+
+    /// The settings of judging.
+    #[must_use]
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long a report about a domain is used without asking again. One hour by default.
+    #[must_use]
+    pub const fn fresh_for(mut self, fresh_for: Duration) -> Self {
+        self.cache.fresh_for = fresh_for;
+        self
+    }
+
+    /// How old a report may be that stands in while its source fails. Seven days by default.
+    #[must_use]
+    pub const fn stale_for(mut self, stale_for: Duration) -> Self {
+        self.cache.stale_for = stale_for;
+        self
+    }
+
+    /// How long the live check may take. Two seconds by default.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.cache.timeout = timeout;
+        self
+    }
+
+    /// How many domains are remembered. A hundred thousand by default.
+    #[must_use]
+    pub const fn cache_capacity(mut self, domains: usize) -> Self {
+        self.cache.capacity = domains;
+        self
+    }
+
+    /// Who tells the time. The machine's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Puts everything together.
+    ///
+    /// # Errors
+    /// Names what is missing or makes no sense.
+    pub fn build(self) -> Result<Gatekeeper, BuildError> {
+        let directory = self.directory.ok_or(BuildError::Missing("directory"))?;
+        let source = self.domains.ok_or(BuildError::Missing("domains"))?;
+        let audit = self.audit.ok_or(BuildError::Missing("audit"))?;
+        let setting = |setting, what| Err(BuildError::Setting { setting, what });
+        if self.cache.timeout.is_zero() {
+            return setting("timeout", "must not be zero, or no source could ever answer");
+        }
+        if self.cache.capacity == 0 {
+            return setting("cache_capacity", "must not be zero, or every request would ask anew");
+        }
+        if self.cache.stale_for < self.cache.fresh_for {
+            return setting("stale_for", "must not be shorter than `fresh_for`");
+        }
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let domains = Cache::new(source, Arc::clone(&clock), self.cache);
+        let inner = Inner { directory, domains, audit, policy: self.policy, clock, record_allowed: !self.allowed_unrecorded };
+        Ok(Gatekeeper { inner: Arc::new(inner) })
+    }
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper").field("policy", &self.inner.policy).field("domains", &self.inner.domains).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for GatekeeperBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatekeeperBuilder").field("policy", &self.policy).field("cache", &self.cache).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! A tower layer that stops password resets for accounts whose e-mail domain has lapsed or changed hands.
+//!
+//! When a domain expires, anyone may register it, receive its mail, ask for a password reset, and take over every account whose address is
+//! there. [`GatekeeperLayer`] stands in front of an application's recovery endpoints. It finds whom a reset is for, reads whether their address is
+//! verified, asks the registry **live** how its domain stands, and blocks the reset where the address is unverified, or its domain has lapsed, is about to, or
+//! was registered anew since the address was verified.
+//!
+//! ```no_run
+//! # #[cfg(feature = "sqlite")]
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! # use axum::{Router, routing::post};
+//! # async fn start_reset() {}
+//! use reset_gatekeeper::account::SqliteDirectory;
+//! use reset_gatekeeper::audit::JsonLines;
+//! use reset_gatekeeper::domain::rdap::Rdap;
+//! use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
+//!
+//! let gatekeeper = Gatekeeper::builder()
+//!     .directory(SqliteDirectory::open("accounts.db").await?)
+//!     .domains(Rdap::iana().await?)
+//!     .audit(JsonLines::open("audit.jsonl").await?)
+//!     .build()?;
+//! let app: Router = Router::new()
+//!     .route("/password-reset", post(start_reset))
+//!     .layer(GatekeeperLayer::new(gatekeeper, Reply::refuse()).guard(Guard::post("/password-reset").target(Target::form("email"))));
+//! # Ok(()) }
+//! ```
+//!
+//! A handler may ask without the layer: `gatekeeper.assess("user@example.com").await?` gives the same [`Verdict`].
+//!
+//! # The flow
+//!
+//! Data flows one way, and each step stands in the file of its name:
+//!
+//! ```text
+//! request ─► route ─► target ─► account ─► domain ─► policy ─► verdict ─► reply
+//!            guarded?  whom?    Directory  Domain-   a pure       │         refuse, observe
+//!               │no                        Source    function     └──────► audit
+//!               ▼                          + cache                         AuditSink
+//!          application ◄───────────────── allowed, byte for byte ◄──────────┘
+//! ```
+//!
+//! Three ports are yours to implement: [`Directory`](account::Directory) (accounts), [`DomainSource`](domain::DomainSource) (the live
+//! check), [`AuditSink`](audit::AuditSink).
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file.
+//! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set.
+//! - `cli`: the command `reset-gatekeeper`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod account;
+mod address;
+pub mod audit;
+mod body;
+mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
+pub mod domain;
+mod gatekeeper;
+mod layer;
+mod policy;
+mod reply;
+mod route;
+mod target;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod verdict;
+
+pub use address::{AddressError, Mailbox, RegistrableDomain};
+pub use body::{RequestBody, ResponseBody};
+pub use clock::{Clock, SystemClock};
+pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder};
+pub use layer::{Client, GatekeeperLayer, GatekeeperService, ResponseFuture};
+pub use policy::{Evidence, OnUnknown, Policy, judge};
+pub use reply::Reply;
+pub use route::{Guard, GuardError};
+pub use target::{Missing, Target, TargetError};
+pub use verdict::{Notice, Reason, Verdict};

@@ -1,0 +1,479 @@
+//! Which requests are recovery requests: a [`Guard`] names them by path and method.
+//!
+//! What an application might take for a guarded request is judged, however it is spelled:
+//!
+//! 1. Paths are compared as lenient servers would: percent-decoded once, with dot segments and repeated slashes resolved (RFC 3986 §5.2.4,
+//!    §6.2), backslashes as slashes, `;parameters` and a trailing slash ignored, letters in any case. A strict server reads the same path
+//!    literally, so that reading is tried as well, and so are those between.
+//! 2. Methods are compared in any case. A method override of a POST counts as both methods.
+//! 3. Every guard that matches judges the request, and each may block it.
+//!
+//! What a deployment can break: the path is compared as this layer sees it. Inside a nested router that strips a prefix, guards are written
+//! without the prefix.
+
+use std::borrow::Cow;
+
+use http::header::{HeaderMap, HeaderName, UPGRADE};
+use http::{Method, Request, Uri, Version};
+use percent_encoding::percent_decode_str;
+
+use crate::target::{Missing, Target};
+
+/// How many bytes of body a guarded request may have by default.
+const BODY_LIMIT: usize = 64 * 1024;
+
+static OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// Why a guard can't be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` is not a path that can be guarded: {what}")]
+pub struct GuardError {
+    path: String,
+    what: String,
+}
+
+/// One recovery endpoint: which requests are for it, and where they name the account.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    pattern: Pattern,
+    methods: Option<Vec<Method>>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) missing: Missing,
+    pub(crate) body_limit: usize,
+}
+
+impl Guard {
+    /// Guards `path`, in the syntax of `matchit` (`/reset/{name}`, `/account/{*rest}`), for every method but GET, HEAD and OPTIONS.
+    ///
+    /// # Errors
+    /// Where `path` does not begin with a slash, or is not of that syntax.
+    pub fn new(path: &str) -> Result<Self, GuardError> {
+        let pattern = Pattern::new(path).map_err(|what| GuardError { path: path.to_owned(), what })?;
+        Ok(Self { pattern, methods: None, targets: Vec::new(), missing: Missing::default(), body_limit: BODY_LIMIT })
+    }
+
+    /// Guards `path` for every method but GET, HEAD and OPTIONS.
+    ///
+    /// # Panics
+    /// Where `path` is no path that can be guarded. It is a literal of the program, so this shows at its first start;
+    /// for a path that comes from elsewhere use [`Guard::new`].
+    #[must_use]
+    pub fn path(path: &'static str) -> Self {
+        #[expect(clippy::panic, reason = "a literal of the program's own, as in `HeaderName::from_static`")]
+        Self::new(path).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Guards `path` for POST.
+    ///
+    /// # Panics
+    /// As [`Guard::path`].
+    #[must_use]
+    pub fn post(path: &'static str) -> Self {
+        Self::path(path).methods([Method::POST])
+    }
+
+    /// Guards these methods, in any case, instead.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = Some(methods.into_iter().collect());
+        self
+    }
+
+    /// Adds a place where the request may name the account. All places are examined; a request may leave any of them out, but not all.
+    #[must_use]
+    pub fn target(mut self, target: Target) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// What to do with a request that names nobody. It is refused by default.
+    #[must_use]
+    pub const fn missing(mut self, missing: Missing) -> Self {
+        self.missing = missing;
+        self
+    }
+
+    /// How many bytes the body may have. 64 KiB by default.
+    #[must_use]
+    pub const fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Whether a request of this method is for this guard.
+    pub(crate) fn covers(&self, method: &Method) -> bool {
+        match &self.methods {
+            None => !is_safe(method),
+            Some(methods) => methods.iter().any(|one| one.as_str().eq_ignore_ascii_case(method.as_str())),
+        }
+    }
+
+    fn covers_a_safe_method(&self) -> bool {
+        self.methods.as_ref().is_some_and(|methods| methods.iter().any(is_safe))
+    }
+
+    /// What `name` stands for in the path, once for each way of reading it.
+    pub(crate) fn path_parameters(&self, path: &str, name: &str) -> Vec<String> {
+        readings(path).iter().filter_map(|reading| self.pattern.parameter(reading, name)).collect()
+    }
+}
+
+/// The methods that ask for nothing to be done (RFC 9110 §9.2.1, without TRACE), in any case.
+fn is_safe(method: &Method) -> bool {
+    match *method {
+        Method::POST | Method::PUT | Method::PATCH | Method::DELETE => false,
+        Method::GET | Method::HEAD | Method::OPTIONS => true,
+        _ => ["GET", "HEAD", "OPTIONS"].iter().any(|safe| method.as_str().eq_ignore_ascii_case(safe)),
+    }
+}
+
+/// What a request is to a set of guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// Nothing.
+    None,
+    /// Not a recovery request, but it asks to turn its connection into something that could carry one.
+    Tunnel,
+    /// It may be a recovery request.
+    Recovery,
+}
+
+/// All guards of a layer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Guards {
+    guards: Vec<Guard>,
+    cover_a_safe_method: bool,
+}
+
+impl Guards {
+    pub(crate) fn push(&mut self, guard: Guard) {
+        self.cover_a_safe_method |= guard.covers_a_safe_method();
+        self.guards.push(guard);
+    }
+
+    /// Decides, without allocating for a path in plain spelling, whether the request has to be looked at.
+    pub(crate) fn concern<B>(&self, request: &Request<B>) -> Concern {
+        let is_upgrade = request.version() == Version::HTTP_11 && request.headers().contains_key(UPGRADE);
+        if !is_upgrade && !self.cover_a_safe_method && is_safe(request.method()) {
+            return Concern::None;
+        }
+        let mut concern = Concern::None;
+        for guard in self.at(request.uri().path()) {
+            // A POST may stand for another method.
+            if guard.covers(request.method()) || is_post(request.method()) {
+                return Concern::Recovery;
+            }
+            if is_upgrade {
+                concern = Concern::Tunnel;
+            }
+        }
+        concern
+    }
+
+    /// The guards whose path this may be.
+    fn at<'g, 'p>(&'g self, path: &'p str) -> impl Iterator<Item = &'g Guard> + use<'g, 'p> {
+        let readings = readings(path);
+        self.guards.iter().filter(move |guard| readings.iter().any(|reading| guard.pattern.matches(&reading.folded)))
+    }
+
+    /// The guards that judge a request with these methods, or might where its form holds an override that is not known yet.
+    pub(crate) fn judging<'g>(&'g self, uri: &Uri, methods: &[Method]) -> Vec<&'g Guard> {
+        self.at(uri.path()).filter(|guard| methods.iter().any(|method| guard.covers(method))).collect()
+    }
+
+    /// The largest body that any guard at this path allows.
+    pub(crate) fn body_limit(&self, uri: &Uri) -> usize {
+        self.at(uri.path()).map(|guard| guard.body_limit).max().unwrap_or(BODY_LIMIT)
+    }
+}
+
+pub(crate) fn is_post(method: &Method) -> bool {
+    *method == Method::POST || method.as_str().eq_ignore_ascii_case("POST")
+}
+
+/// The methods that a request with these headers and `_method` values counts as: its own and, of a POST, those of its overrides.
+pub(crate) fn methods(method: &Method, headers: &HeaderMap, fields: &[&str]) -> Vec<Method> {
+    let mut methods = vec![method.clone()];
+    if is_post(method) {
+        let headers = OVERRIDES.iter().flat_map(|name| headers.get_all(name)).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let named = headers.chain(fields.iter().map(|name| Cow::Borrowed(*name)));
+        methods.extend(named.filter_map(|name| Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes()).ok()));
+    }
+    methods
+}
+
+/// A path pattern, in lower case but for the names of its parameters.
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// A pattern without parameters, which needs no router.
+    literal: Option<String>,
+    router: matchit::Router<()>,
+}
+
+impl Pattern {
+    fn new(path: &str) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err("it does not begin with a slash".to_owned());
+        }
+        let trimmed = path.trim_end_matches('/');
+        let path = if trimmed.is_empty() { "/" } else { trimmed };
+        let (mut folded, mut in_parameter) = (String::with_capacity(path.len()), false);
+        for c in path.chars() {
+            in_parameter = (in_parameter || c == '{') && c != '}';
+            folded.push(if in_parameter { c } else { fold(c) });
+        }
+        let mut router = matchit::Router::new();
+        router.insert(folded.as_str(), ()).map_err(|error| error.to_string())?;
+        Ok(Self { literal: (!folded.contains(['{', '}'])).then_some(folded), router })
+    }
+
+    fn matches(&self, folded: &str) -> bool {
+        match &self.literal {
+            Some(literal) => literal == folded,
+            None => self.router.at(folded).is_ok(),
+        }
+    }
+
+    fn parameter(&self, reading: &Reading<'_>, name: &str) -> Option<String> {
+        let folded: &str = &reading.folded;
+        let found = self.router.at(folded).ok()?;
+        let value = found.params.get(name)?;
+        // The router saw the path in lower case; the value stands at the same characters of the path as it was spelled.
+        let before = folded.get(..(value.as_ptr() as usize).checked_sub(folded.as_ptr() as usize)?)?.chars().count();
+        let spelled = reading.spelled.chars().skip(before).take(value.chars().count());
+        Some(spelled.map(|c| if c == ENCODED_SLASH { '/' } else { c }).collect())
+    }
+}
+
+/// One way to read a path: as it is spelled once decoded, and with its letters folded, character by character.
+struct Reading<'a> {
+    spelled: Cow<'a, str>,
+    folded: Cow<'a, str>,
+}
+
+/// Stands for a slash that does not part two segments, since it was encoded.
+const ENCODED_SLASH: char = '\u{f02f}';
+
+fn fold(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(lower), None) => lower,
+        _ => c,
+    }
+}
+
+/// The ways in which servers may read a path.
+enum Readings<'a> {
+    /// All servers read it alike.
+    Plain(Reading<'a>),
+    Several(Vec<Reading<'a>>),
+}
+
+impl<'a> Readings<'a> {
+    fn iter(&self) -> std::slice::Iter<'_, Reading<'a>> {
+        match self {
+            Self::Plain(reading) => std::slice::from_ref(reading).iter(),
+            Self::Several(readings) => readings.iter(),
+        }
+    }
+}
+
+/// How servers differ.
+#[derive(Clone, Copy)]
+struct Habit {
+    /// An encoded slash, or a backslash, parts two segments.
+    splits_at_any_slash: bool,
+    /// Dot segments, empty segments, parameters and what follows a NUL are taken away.
+    resolves: bool,
+}
+
+const HABITS: [Habit; 4] = [
+    Habit { splits_at_any_slash: true, resolves: true },
+    Habit { splits_at_any_slash: false, resolves: true },
+    Habit { splits_at_any_slash: true, resolves: false },
+    Habit { splits_at_any_slash: false, resolves: false },
+];
+
+fn readings(path: &str) -> Readings<'_> {
+    if is_plain(path) {
+        let path = without_trailing_slash(path);
+        return Readings::Plain(Reading { spelled: path.into(), folded: path.into() });
+    }
+    let readings = HABITS.iter().map(|habit| {
+        let spelled = read(path, *habit);
+        let folded = spelled.chars().map(fold).collect();
+        Reading { spelled: spelled.into(), folded }
+    });
+    Readings::Several(readings.collect())
+}
+
+fn without_trailing_slash(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some("") | None => path,
+        Some(path) => path,
+    }
+}
+
+/// Whether `path` is in lower-case ASCII with nothing that any server would decode, split or take away.
+fn is_plain(path: &str) -> bool {
+    let mut before = b'/';
+    path.starts_with('/')
+        && path.bytes().skip(1).all(|byte| {
+            let after_slash = std::mem::replace(&mut before, byte) == b'/';
+            match byte {
+                b'A'..=b'Z' | b'%' | b'\\' | b';' | 0x80.. => false,
+                b'/' | b'.' => !after_slash,
+                _ => true,
+            }
+        })
+}
+
+/// `path` as a server of this habit reads it.
+fn read(path: &str, habit: Habit) -> String {
+    let mut segments: Vec<String> = Vec::new();
+    let decoded = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
+    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+        let segment = decoded(segment);
+        if habit.splits_at_any_slash {
+            segments.extend(segment.split(['/', '\\']).map(str::to_owned));
+        } else {
+            segments.push(segment.replace('/', ENCODED_SLASH.encode_utf8(&mut [0; 4])));
+        }
+    }
+    if habit.resolves {
+        segments = resolved(segments);
+    }
+    let path = format!("/{}", segments.join("/"));
+    without_trailing_slash(&path).to_owned()
+}
+
+/// Without what lenient servers take away (RFC 3986 §5.2.4, §3.3).
+fn resolved(segments: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let (text, ends) = match segment.split_once('\0') {
+            Some((before, _)) => (before, true),
+            None => (segment.as_str(), false),
+        };
+        match text.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            name => kept.push(name.to_owned()),
+        }
+        if ends {
+            break;
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guards(guard: Guard) -> Guards {
+        let mut guards = Guards::default();
+        guards.push(guard);
+        guards
+    }
+
+    fn concern(guards: &Guards, method: &str, path: &str) -> Concern {
+        guards.concern(&Request::builder().method(method).uri(path).body(()).unwrap())
+    }
+
+    #[test]
+    fn a_path_is_guarded_however_it_is_spelled() {
+        let guards = guards(Guard::post("/Accounts/password-reset/"));
+        for path in [
+            "/accounts/password-reset",
+            "/accounts/password-reset/",
+            "/accounts/password-reset?x=1",
+            "/ACCOUNTS/Password-Reset",
+            "//accounts//password-reset//",
+            "/accounts/./password-reset",
+            "/x/../accounts/password-reset",
+            "/accounts/password-reset/x/..",
+            "/accounts/password%2Dreset",
+            "/%61ccounts/password-reset",
+            "/accounts%2fpassword-reset",
+            "/accounts%5Cpassword-reset",
+            "/accounts/%2e/password-reset",
+            "/x/%2E%2e/accounts/password-reset",
+            "/accounts/password-reset;jsessionid=1",
+            "/accounts;a=b/password-reset",
+            "/x/..;/accounts/password-reset",
+            "/accounts/password-reset%3bx",
+            "/accounts/password-reset%00.css",
+            "/accounts/pass%E2%84%AAword-reset/../password-reset",
+            "http://other.example/accounts/password-reset",
+        ] {
+            assert_eq!(concern(&guards, "POST", path), Concern::Recovery, "{path}");
+        }
+        for path in [
+            "/",
+            "/accounts",
+            "/accounts/password-reset/done",
+            "/accounts/password-resets",
+            "/accounts/password%252Dreset",
+            "/x/accounts/password-reset",
+        ] {
+            assert_eq!(concern(&guards, "POST", path), Concern::None, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_are_compared_in_any_case() {
+        let any = guards(Guard::path("/reset"));
+        for (method, expected) in [
+            ("POST", Concern::Recovery),
+            ("PUT", Concern::Recovery),
+            ("post", Concern::Recovery),
+            ("FOO", Concern::Recovery),
+            ("GET", Concern::None),
+            ("head", Concern::None),
+        ] {
+            assert_eq!(concern(&any, method, "/reset"), expected, "{method}");
+        }
+        let get = guards(Guard::path("/reset").methods([Method::GET]));
+        assert_eq!(concern(&get, "GET", "/reset"), Concern::Recovery);
+        assert_eq!(concern(&get, "get", "/reset"), Concern::Recovery);
+        assert_eq!(concern(&get, "PUT", "/reset"), Concern::None);
+    }
+
+    #[test]
+    fn an_override_of_a_post_counts_as_both_methods() {
+        let put = guards(Guard::path("/reset").methods([Method::PUT]));
+        let uri = Uri::from_static("/reset");
+        let mut headers = HeaderMap::new();
+        assert!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).is_empty());
+        assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &["put"])).len(), 1);
+        headers.append("x-http-method-override", "get".parse().unwrap());
+        headers.append("x-http-method-override", "Put".parse().unwrap());
+        assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).len(), 1);
+        assert!(put.judging(&uri, &methods(&Method::GET, &headers, &[])).is_empty());
+    }
+
+    #[test]
+    fn a_path_parameter_is_read_in_every_way_that_servers_read_it() {
+        let guard = Guard::post("/reset/{Who}");
+        let read = |path: &str| guard.path_parameters(path, "Who");
+        assert_eq!(read("/reset/a@example.com"), ["a@example.com"]);
+        assert_eq!(read("/Reset/A@Example.com"), ["A@Example.com"; 4]);
+        assert_eq!(read("/reset/a%40example.com/"), ["a@example.com"; 4]);
+        assert!(read("/reset/a%2Fb").contains(&"a/b".to_owned()));
+        assert!(read("/reset/a;b@example.com").contains(&"a".to_owned()));
+        assert!(read("/reset/a;b@example.com").contains(&"a;b@example.com".to_owned()));
+        assert_eq!(read("/reset/%E2%84%AA%C3%84x"), ["\u{212a}Äx"; 4]);
+    }
+
+    #[test]
+    fn a_bad_pattern_is_an_error_that_says_why() {
+        for path in ["", "reset", "/reset/{", "/reset/{a}{b}", "/reset/{*rest}/more"] {
+            assert!(Guard::new(path).is_err(), "{path}");
+        }
+    }
+}

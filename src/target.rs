@@ -1,0 +1,358 @@
+//! Where a recovery request names its account, and what stands there.
+//!
+//! The gate must see what the application sees, whichever parser that uses, or refuse:
+//!
+//! 1. Bodies are UTF-8 without content encoding, in `application/x-www-form-urlencoded`, `multipart/form-data` or JSON. One with another or
+//!    no content type is refused where the account may stand in it.
+//! 2. A name that stands there twice, in brackets (`email[]`), or in another case is ambiguous, and so is an array or an object as value.
+//! 3. Frameworks merge query and body: a second place of the same name with another value is ambiguous.
+//! 4. The same address in two listed places is one. A request that names nobody is refused, unless [`Missing::Pass`] is set.
+
+mod form;
+mod json;
+mod multipart;
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{StatusCode, Uri};
+use mime::Mime;
+
+use self::form::Field;
+use crate::route::Guard;
+use crate::verdict::Reason;
+
+/// A place in a request that names an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target(Place);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Form(String),
+    Json(json::Pointer),
+    Query(String),
+    Path(String),
+    Header(HeaderName),
+}
+
+/// Why a text names no place in a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a target: {what}")]
+pub struct TargetError {
+    text: String,
+    what: &'static str,
+}
+
+impl Target {
+    /// The field of a form, urlencoded or multipart.
+    #[must_use]
+    pub fn form(field: impl Into<String>) -> Self {
+        Self(Place::Form(field.into()))
+    }
+
+    /// The string at a JSON pointer (RFC 6901), such as `/user/email`.
+    ///
+    /// # Panics
+    /// Where `pointer` does not begin with a slash. It is a literal of the program, so this shows at its first start; a pointer that
+    /// comes from elsewhere is parsed: `"json:/user/email".parse::<Target>()`.
+    #[must_use]
+    pub fn json(pointer: &'static str) -> Self {
+        #[expect(clippy::panic, reason = "a literal of the program's own, as in `HeaderName::from_static`")]
+        json::Pointer::parse(pointer)
+            .map_or_else(|| panic!("`{pointer}` does not begin with a slash"), |pointer| Self(Place::Json(pointer)))
+    }
+
+    /// The field of the query.
+    #[must_use]
+    pub fn query(field: impl Into<String>) -> Self {
+        Self(Place::Query(field.into()))
+    }
+
+    /// A parameter of the guard's path: `name` of `/reset/{name}`.
+    #[must_use]
+    pub fn path(name: impl Into<String>) -> Self {
+        Self(Place::Path(name.into()))
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub const fn header(name: HeaderName) -> Self {
+        Self(Place::Header(name))
+    }
+
+    /// The field name that a framework which merges query and body would look for.
+    fn field(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Form(field) | Place::Query(field) => Some(field),
+            Place::Json(pointer) => pointer.only_token(),
+            Place::Path(_) | Place::Header(_) => None,
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    /// Reads the configuration's form: `form:email`, `json:/user/email`, `query:email`, `path:name`, `header:x-email`.
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let error = |what| TargetError { text: text.to_owned(), what };
+        match text.split_once(':') {
+            Some((_, "")) => Err(error("it names no field")),
+            Some(("form", field)) => Ok(Self::form(field)),
+            Some(("json", pointer)) => json::Pointer::parse(pointer)
+                .map(|pointer| Self(Place::Json(pointer)))
+                .ok_or_else(|| error("a JSON pointer begins with a slash")),
+            Some(("query", field)) => Ok(Self::query(field)),
+            Some(("path", name)) => Ok(Self::path(name)),
+            Some(("header", name)) => name.parse().map(Self::header).map_err(|_| error("no header has that name")),
+            _ => Err(error("it begins with none of form:, json:, query:, path:, header:")),
+        }
+    }
+}
+
+/// What to do with a guarded request that names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// Let it through: the endpoint serves other purposes too.
+    Pass,
+}
+
+/// A request that can't be read exactly as the application might.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) status: StatusCode,
+    pub(crate) detail: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn too_large() -> Self {
+        Self {
+            reason: Reason::BodyTooLarge,
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            detail: "The body is longer than this endpoint accepts.",
+        }
+    }
+
+    pub(crate) const fn undecodable(detail: &'static str) -> Self {
+        Self { reason: Reason::TargetUndecodable, status: StatusCode::BAD_REQUEST, detail }
+    }
+
+    const fn unsupported(detail: &'static str) -> Self {
+        Self { reason: Reason::TargetUndecodable, status: StatusCode::UNSUPPORTED_MEDIA_TYPE, detail }
+    }
+
+    const fn missing() -> Self {
+        Self { reason: Reason::TargetMissing, status: StatusCode::BAD_REQUEST, detail: "The request names no account." }
+    }
+
+    const fn ambiguous(detail: &'static str) -> Self {
+        Self { reason: Reason::TargetAmbiguous, status: StatusCode::BAD_REQUEST, detail }
+    }
+}
+
+/// A request's body, read according to its headers.
+#[derive(Debug)]
+pub(crate) enum Body<'b> {
+    Empty,
+    /// The fields of a form, urlencoded or multipart.
+    Form(Vec<Field<'b>>),
+    Json(&'b [u8]),
+    /// Of a type that holds no target, for the reason given.
+    Other(&'static str),
+}
+
+impl<'b> Body<'b> {
+    pub(crate) async fn read(headers: &HeaderMap, body: &'b Bytes) -> Result<Self, Refusal> {
+        if body.is_empty() {
+            return Ok(Self::Empty);
+        }
+        // RFC 9110 §8.4: a coded body is another one to whoever decodes it.
+        if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Refusal::unsupported("The body must not have a content encoding."));
+        }
+        let Some(content_type) = content_type(headers)? else { return Ok(Self::Other("The body has no content type.")) };
+        let is_json = content_type.subtype() == mime::JSON || content_type.suffix() == Some(mime::JSON);
+        match (content_type.type_(), content_type.subtype()) {
+            (mime::APPLICATION, mime::WWW_FORM_URLENCODED) => {
+                only_utf8(&content_type, &[mime::CHARSET])?;
+                let text = std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."))?;
+                form::fields(text).map(Self::Form)
+            }
+            (mime::MULTIPART, mime::FORM_DATA) => {
+                only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
+                multipart::fields(&content_type, body).await.map(Self::Form)
+            }
+            (mime::APPLICATION, _) if is_json => {
+                only_utf8(&content_type, &[mime::CHARSET])?;
+                Ok(Self::Json(body))
+            }
+            _ => Ok(Self::Other(UNREADABLE_TYPE)),
+        }
+    }
+
+    /// The values of `_method`, by which some frameworks let a form stand for another method.
+    pub(crate) fn method_overrides(&self) -> Vec<&str> {
+        match self {
+            Self::Form(fields) => method_overrides(fields).collect(),
+            Self::Empty | Self::Json(_) | Self::Other(_) => Vec::new(),
+        }
+    }
+}
+
+const UNREADABLE_TYPE: &str = "The body's content type is not one in which this endpoint reads the account.";
+
+fn method_overrides<'a>(fields: &'a [Field<'_>]) -> impl Iterator<Item = &'a str> {
+    fields.iter().filter(|field| field.name.eq_ignore_ascii_case("_method")).filter_map(|field| field.value.as_deref())
+}
+
+/// The one content type, if there is any.
+fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::unsupported("The request has several content types."));
+    }
+    let parsed = value.to_str().ok().and_then(|text| text.parse::<Mime>().ok());
+    parsed.map(Some).ok_or(Refusal::unsupported("The content type can't be read."))
+}
+
+/// Parsers differ in what they make of other charsets, and of parameters given twice or unknown to them.
+fn only_utf8(content_type: &Mime, known: &[mime::Name<'_>]) -> Result<(), Refusal> {
+    let mut seen = Vec::new();
+    for (name, value) in content_type.params() {
+        if !known.contains(&name) || seen.contains(&name) || (name == mime::CHARSET && value != mime::UTF_8) {
+            return Err(Refusal::unsupported("The content type has a parameter that can't be honoured."));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// The fields of a request's query, read once for all that is looked up in it.
+pub(crate) struct Query<'q>(Vec<Field<'q>>);
+
+impl<'q> Query<'q> {
+    pub(crate) fn read(uri: &'q Uri) -> Result<Self, Refusal> {
+        form::fields(uri.query().unwrap_or_default()).map(Self)
+    }
+
+    /// The values of `_method`.
+    pub(crate) fn method_overrides(&self) -> Vec<&str> {
+        method_overrides(&self.0).collect()
+    }
+}
+
+/// All of a request in which a target may stand.
+#[derive(Clone, Copy)]
+pub(crate) struct Readable<'r> {
+    pub(crate) parts: &'r Parts,
+    pub(crate) query: &'r Query<'r>,
+    pub(crate) body: &'r Body<'r>,
+}
+
+impl<'r> Readable<'r> {
+    /// The one address that the request names for `guard`. `None` where it names nobody and may.
+    pub(crate) fn requested(self, guard: &Guard) -> Result<Option<String>, Refusal> {
+        let mut listed = Vec::new();
+        for target in &guard.targets {
+            listed.extend(self.values(guard, target)?);
+        }
+        let elsewhere = self.values_elsewhere(guard)?;
+        listed.retain(|value| !value.trim().is_empty());
+        let Some(first) = listed.first() else {
+            return match guard.missing {
+                Missing::Refuse => Err(Refusal::missing()),
+                Missing::Pass if elsewhere.is_empty() => Ok(None),
+                Missing::Pass => Err(Refusal::ambiguous("The request names an account where it is not looked for.")),
+            };
+        };
+        if listed.iter().chain(&elsewhere).any(|value| !value.trim().eq_ignore_ascii_case(first.trim())) {
+            return Err(Refusal::ambiguous("The request names different accounts in different places."));
+        }
+        Ok(listed.into_iter().next().map(Cow::into_owned))
+    }
+
+    /// What the guard's field names stand for in parts of the request that the guard does not list.
+    fn values_elsewhere(self, guard: &Guard) -> Result<Vec<Cow<'r, str>>, Refusal> {
+        let mut values = Vec::new();
+        for field in guard.targets.iter().filter_map(Target::field) {
+            let is_listed = |twin: &Place| guard.targets.iter().any(|target| target.0 == *twin);
+            if !self.query.0.is_empty() && !is_listed(&Place::Query(field.to_owned())) {
+                values.extend(form::only(field, &self.query.0)?.map(Cow::Borrowed));
+            }
+            match self.body {
+                Body::Form(fields) if !is_listed(&Place::Form(field.to_owned())) => {
+                    values.extend(form::only(field, fields)?.map(Cow::Borrowed))
+                }
+                Body::Json(body) => {
+                    let pointer = json::Pointer::to_member(field);
+                    if !is_listed(&Place::Json(pointer.clone())) {
+                        values.extend(json::only(&pointer, body)?.map(Cow::Owned));
+                    }
+                }
+                Body::Form(_) | Body::Empty | Body::Other(_) => {}
+            }
+        }
+        values.retain(|value| !value.trim().is_empty());
+        Ok(values)
+    }
+
+    /// What stands at `target`: one value, or as many as there are ways to read it.
+    fn values(self, guard: &Guard, target: &Target) -> Result<Vec<Cow<'r, str>>, Refusal> {
+        let value = match (&target.0, self.body) {
+            (Place::Form(field), Body::Form(fields)) => form::only(field, fields)?.map(Cow::Borrowed),
+            (Place::Json(pointer), Body::Json(body)) => json::only(pointer, body)?.map(Cow::Owned),
+            (Place::Form(_) | Place::Json(_), Body::Empty) => None,
+            // Another of the guard's targets may read a body of this type.
+            (Place::Form(_), Body::Json(_)) if guard.targets.iter().any(|target| matches!(target.0, Place::Json(_))) => None,
+            (Place::Json(_), Body::Form(_)) if guard.targets.iter().any(|target| matches!(target.0, Place::Form(_))) => None,
+            (Place::Form(_), Body::Json(_)) | (Place::Json(_), Body::Form(_)) => return Err(Refusal::unsupported(UNREADABLE_TYPE)),
+            (Place::Form(_) | Place::Json(_), Body::Other(detail)) => return Err(Refusal::unsupported(detail)),
+            (Place::Query(field), _) => form::only(field, &self.query.0)?.map(Cow::Borrowed),
+            (Place::Header(name), _) => header(&self.parts.headers, name)?,
+            (Place::Path(name), _) => {
+                return Ok(guard.path_parameters(self.parts.uri.path(), name).into_iter().map(Cow::Owned).collect());
+            }
+        };
+        Ok(value.into_iter().collect())
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::ambiguous("The header that names the account stands there twice."));
+    }
+    let text =
+        std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::undecodable("The header that names the account is not UTF-8."))?;
+    Ok(Some(text.into()))
+}
+
+/// Whether some framework may take the field `name` for `field`, although it is spelled otherwise: in brackets, in another case, with
+/// white space or a NUL, with dots for brackets, or with what PHP turns into an underscore.
+fn is_lookalike(name: &str, field: &str) -> bool {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if is_plain(name) && is_plain(field) {
+        return name.eq_ignore_ascii_case(field);
+    }
+    let field = skeleton(field);
+    skeleton(name) == field
+        || name.match_indices('[').any(|(at, _)| at > 0 && name.get(..at).is_some_and(|before| skeleton(before) == field))
+}
+
+/// `name` in folded case, without white space around it or what follows a NUL, and with all that parts words alike.
+fn skeleton(name: &str) -> String {
+    let name = name.split('\0').next().unwrap_or_default().trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    // Upper case first: it makes one of dotless i and i, of long s and s.
+    let folded = name.to_uppercase().to_lowercase();
+    let unified: String = folded.chars().filter(|c| *c != ']').map(|c| if matches!(c, '[' | '.' | ' ' | '+') { '_' } else { c }).collect();
+    unified.trim_end_matches('_').to_owned()
+}

@@ -1,0 +1,145 @@
+//! `application/x-www-form-urlencoded` (WHATWG URL §5), as body and as query.
+//!
+//! Parsers agree on `&` and `=`. Some also split at `;`, so what a field would be then is read as well, as a doubtful one. They differ in
+//! what they make of broken escapes and of bytes that are no UTF-8, so a value with those has no reading.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::{Refusal, is_lookalike};
+
+/// One field of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// `None` where parsers may differ about it.
+    pub(super) value: Option<Cow<'a, str>>,
+    /// Whether only some parsers see a field here.
+    pub(super) is_doubtful: bool,
+}
+
+/// The fields of `form`.
+pub(super) fn fields(form: &str) -> Result<Vec<Field<'_>>, Refusal> {
+    let mut fields = Vec::new();
+    for piece in form.split('&').filter(|piece| !piece.is_empty()) {
+        fields.push(field(piece, false)?);
+        if piece.contains(';') {
+            for part in piece.split(';').filter(|part| !part.is_empty()) {
+                fields.push(field(part, true)?);
+            }
+        }
+    }
+    Ok(fields)
+}
+
+fn field(piece: &str, is_doubtful: bool) -> Result<Field<'_>, Refusal> {
+    let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+    let name = decoded(name).ok_or(Refusal::undecodable("The name of a field can't be decoded."))?;
+    Ok(Field { name, value: decoded(value), is_doubtful })
+}
+
+/// `text` without escapes, if each is whole and together they are UTF-8.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(text.into());
+    }
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()))
+}
+
+/// The value of the one field called `name`. `None` where there is none.
+pub(super) fn only<'a>(name: &str, fields: &'a [Field<'_>]) -> Result<Option<&'a str>, Refusal> {
+    let mut found = None;
+    for field in fields {
+        if field.name == name && !field.is_doubtful {
+            if found.is_some() {
+                return Err(Refusal::ambiguous("The field that names the account stands there twice."));
+            }
+            let value = field.value.as_deref();
+            found = Some(value.ok_or(Refusal::undecodable("The field that names the account can't be decoded."))?);
+        } else if field.name == name || is_lookalike(&field.name, name) {
+            return Err(Refusal::ambiguous("Another field may be taken for the one that names the account."));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Reason;
+
+    fn read(form: &str) -> Result<Option<String>, Reason> {
+        let fields = fields(form).map_err(|refusal| refusal.reason)?;
+        only("email", &fields).map(|value| value.map(str::to_owned)).map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn the_one_field_is_read_as_every_parser_reads_it() {
+        for (form, value) in [
+            ("email=a%40example.com", Some("a@example.com")),
+            ("csrf=x&email=a@example.com&next=/", Some("a@example.com")),
+            ("email=a%2Bb@example.com", Some("a+b@example.com")),
+            ("email=a+b", Some("a b")),
+            ("%65mail=a", Some("a")),
+            ("email=", Some("")),
+            ("email", Some("")),
+            ("email=a=b", Some("a=b")),
+            ("email=j%C3%BCrgen@example.de", Some("jürgen@example.de")),
+            ("&&email=a&", Some("a")),
+            ("email_confirmed=1&email=a&user-email=b&mail=c", Some("a")),
+            ("password=100%&email=a", Some("a")),
+            ("", None),
+            ("mail=a", None),
+        ] {
+            assert_eq!(read(form), Ok(value.map(str::to_owned)), "{form}");
+        }
+    }
+
+    #[test]
+    fn what_parsers_read_differently_is_refused() {
+        for form in [
+            "email=a&email=b",
+            "email=a&email=a",
+            "email=a&email[]=b",
+            "email[]=a",
+            "email%5B%5D=a",
+            "email[0]=a",
+            "email[x]=a",
+            "email[x][y]=a&email=b",
+            "email[=a",
+            "Email=a",
+            "EMAIL=a&email=b",
+            "+email=a",
+            "email+=a",
+            "email%00=a",
+            "email%00x=a&email=b",
+            "%EF%BB%BFemail=a",
+            "emaıl=a",
+            "x=1;email=a",
+            "email=a;email=b",
+            "email=a;b@example.com",
+            "x=1;email[]=a",
+        ] {
+            assert_eq!(read(form), Err(Reason::TargetAmbiguous), "{form}");
+        }
+        for form in ["email=%FF", "email=%", "email=%4", "email=%zz", "email=%C3", "%FF=a"] {
+            assert_eq!(read(form), Err(Reason::TargetUndecodable), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_nested_name_is_known_in_every_spelling() {
+        let read =
+            |form| only("user[email]", &fields(form).unwrap()).map(|value| value.map(str::to_owned)).map_err(|refusal| refusal.reason);
+        assert_eq!(read("user[email]=a&user[name]=b"), Ok(Some("a".to_owned())));
+        for form in ["user[email]=a&user.email=b", "user[email][]=a", "user[Email]=a", "user[email][0]=a", "user_email=a", "user[email=a"] {
+            assert_eq!(read(form), Err(Reason::TargetAmbiguous), "{form}");
+        }
+    }
+}
