@@ -43,8 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layer = GatekeeperLayer::new(gatekeeper, Reply::refuse()).guard(Guard::post("/password-reset").target(Target::form("email")));
     let service = TowerToHyperService::new(ServiceBuilder::new().layer(layer).service(service_fn(application)));
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3001").await?;
-    println!("listening on http://127.0.0.1:3001");
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3001".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));

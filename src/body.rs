@@ -188,6 +188,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, as outer layers that answer by themselves need one.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::reply(Bytes::new())
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;

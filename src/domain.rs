@@ -155,7 +155,7 @@ pub struct Report {
     pub registrar: Option<String>,
     /// The registry's key of the registration (ROID, RFC 5730 §2.8): a new registration has a new one.
     pub handle: Option<String>,
-    /// The name servers, in lower case without trailing dot.
+    /// The name servers, sorted, in lower case without trailing dot.
     pub name_servers: Vec<String>,
     /// Whether the delegation is signed (DNSSEC).
     pub delegation_signed: Option<bool>,

@@ -1,0 +1,148 @@
+//! `reset-gatekeeper check`: how domains stand right now, and what that means for a reset.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use reset_gatekeeper::account::Account;
+use reset_gatekeeper::audit::DomainRecord;
+use reset_gatekeeper::config::Config;
+use reset_gatekeeper::domain::Standing;
+use reset_gatekeeper::domain::cache::Cache;
+use reset_gatekeeper::{AddressError, Clock, Evidence, Mailbox, Reason, RegistrableDomain, SystemClock, Verdict, judge};
+use serde::Serialize;
+
+use super::chain;
+
+/// What the arguments of `check` may be.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// E-mail addresses or domains
+    #[arg(required = true)]
+    targets: Vec<String>,
+    /// The configuration, of which [domains] and [policy] are read
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// When the addresses were verified; a later registration blocks
+    #[arg(long, value_name = "RFC3339")]
+    verified_at: Option<Timestamp>,
+}
+
+/// What was found about one target.
+#[derive(Serialize)]
+struct Finding {
+    target: String,
+    #[serde(flatten)]
+    domain: Option<DomainRecord>,
+    verdict: &'static str,
+    reasons: Vec<Reason>,
+    #[serde(skip)]
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Allowed = 0,
+    Blocked = 1,
+    CouldNotTell = 2,
+}
+
+impl Check {
+    /// Checks all targets, prints what was found, and exits with the worst.
+    pub(crate) async fn run(self) -> ExitCode {
+        match self.findings().await.and_then(|findings| self.print(&findings).map(|()| findings)) {
+            Ok(findings) => {
+                let worst = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Allowed);
+                ExitCode::from(worst as u8)
+            }
+            Err(error) => {
+                eprintln!("reset-gatekeeper: {}", chain(&*error));
+                ExitCode::from(Outcome::CouldNotTell as u8)
+            }
+        }
+    }
+
+    async fn findings(&self) -> Result<Vec<Finding>, Box<dyn std::error::Error>> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let config = Config::read(self.config.as_deref(), variables)?;
+        let rdap = config.rdap.clone().build().await?;
+        let cache = Cache::new(Arc::new(rdap), Arc::new(SystemClock), config.cache.clone());
+        Ok(join_all(self.targets.iter().map(|target| self.finding(target, &config, &cache))).await)
+    }
+
+    async fn finding(&self, target: &str, config: &Config, cache: &Cache) -> Finding {
+        let domain = match domain_of(target) {
+            Ok(domain) => domain,
+            Err(error) => {
+                eprintln!("reset-gatekeeper: {target}: {error}");
+                let reasons = vec![Reason::TargetInvalid];
+                return Finding { target: target.to_owned(), domain: None, verdict: "block", reasons, outcome: Outcome::CouldNotTell };
+            }
+        };
+        let sighting = cache.sighting(&domain, SystemTime::UNIX_EPOCH).await;
+        let sighting = sighting.inspect_err(|error| eprintln!("reset-gatekeeper: {target}: {}", chain(error))).ok();
+        let verified_at = self.verified_at.and_then(|at| at.try_into().ok());
+        let account = Account { id: "".into(), email: target.to_owned(), verified: true, verified_at };
+        let evidence = Evidence { account: &account, requested_is_stored: true, domain: sighting.as_ref() };
+        let verdict = judge(&config.policy, &evidence, SystemClock.now());
+        let standing = verdict.standing().unwrap_or(Standing::Unknown);
+        Finding {
+            target: target.to_owned(),
+            domain: Some(DomainRecord::new(domain.as_str(), standing, sighting.as_ref())),
+            verdict: verdict.as_str(),
+            reasons: verdict.reasons().to_vec(),
+            outcome: outcome(&verdict),
+        }
+    }
+
+    fn print(&self, findings: &[Finding]) -> Result<(), Box<dyn std::error::Error>> {
+        let mut stdout = std::io::stdout().lock();
+        if self.json {
+            for finding in findings {
+                writeln!(stdout, "{}", serde_json::to_string(finding)?)?;
+            }
+        } else {
+            writeln!(stdout, "{}", table(findings))?;
+        }
+        Ok(())
+    }
+}
+
+fn domain_of(target: &str) -> Result<RegistrableDomain, AddressError> {
+    if target.contains('@') { Mailbox::parse(target).map(|mailbox| mailbox.domain().clone()) } else { RegistrableDomain::of(target) }
+}
+
+fn outcome(verdict: &Verdict) -> Outcome {
+    match verdict.reasons().first() {
+        None => Outcome::Allowed,
+        Some(Reason::DomainUnknown) => Outcome::CouldNotTell,
+        Some(_) => Outcome::Blocked,
+    }
+}
+
+fn table(findings: &[Finding]) -> Table {
+    let day = |time: Option<SystemTime>| {
+        time.and_then(|time| Timestamp::try_from(time).ok()).map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string())
+    };
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["target", "domain", "standing", "registered", "expires", "verdict", "reasons"]);
+    for finding in findings {
+        let (name, standing, registered, expires) = match &finding.domain {
+            Some(domain) => (domain.name.clone(), domain.standing.to_string(), day(domain.registered_at), day(domain.expires_at)),
+            None => Default::default(),
+        };
+        let reasons: Vec<&str> = finding.reasons.iter().map(|reason| reason.as_str()).collect();
+        table.add_row([finding.target.clone(), name, standing, registered, expires, finding.verdict.to_owned(), reasons.join(", ")]);
+    }
+    table
+}

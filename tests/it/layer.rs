@@ -1,0 +1,273 @@
+//! The layer among others: readiness, clones, errors, bodies, and every stack that it is put into.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use reset_gatekeeper::account::{Account, MemoryDirectory};
+use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
+use reset_gatekeeper::testing::{SetClock, time};
+use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, GatekeeperService, Guard, RegistrableDomain, Reply, RequestBody, Target, Verdict};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_test::mock;
+
+use crate::stage::{NOW, Recorder, VERIFIED, client};
+
+/// Every domain is in good standing.
+struct Healthy;
+
+#[async_trait::async_trait]
+impl DomainSource for Healthy {
+    async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
+        Ok(Report::registered("test"))
+    }
+}
+
+/// Guards `/password-reset`, with a verified account a@example.com and an unverified one b@example.com.
+fn layer() -> GatekeeperLayer {
+    let account = |email: &str, verified| Account { id: email.into(), email: email.into(), verified, verified_at: Some(time(VERIFIED)) };
+    let gatekeeper = Gatekeeper::builder()
+        .directory(MemoryDirectory::from_iter([account("a@example.com", true), account("b@example.com", false)]))
+        .domains(Healthy)
+        .audit(Arc::<Recorder>::default())
+        .clock(SetClock::at(NOW))
+        .build()
+        .unwrap();
+    GatekeeperLayer::new(gatekeeper, Reply::refuse()).guard(Guard::post("/password-reset").target(Target::form("email")))
+}
+
+fn reset(email: &str) -> Request<Full<Bytes>> {
+    let request = Request::post("/password-reset").header("content-type", "application/x-www-form-urlencoded");
+    request.body(Full::from(format!("email={email}"))).unwrap()
+}
+
+type Mock = mock::Mock<Request<RequestBody<Full<Bytes>>>, Response<Empty<Bytes>>>;
+
+fn mocked() -> (mock::Spawn<GatekeeperService<Mock>>, mock::Handle<Request<RequestBody<Full<Bytes>>>, Response<Empty<Bytes>>>) {
+    let layer = layer();
+    mock::spawn_with(move |inner| layer.layer(inner))
+}
+
+#[tokio::test]
+async fn it_is_ready_when_the_inner_service_is() {
+    let (mut service, mut handle) = mocked();
+    handle.allow(0);
+    assert!(service.poll_ready().is_pending());
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+}
+
+/// tower-service: the service that was made ready is the one that is called.
+#[tokio::test]
+async fn what_was_made_ready_is_what_is_called() {
+    /// Panics when it is called without having been made ready.
+    struct Strict {
+        is_ready: bool,
+    }
+    impl Clone for Strict {
+        fn clone(&self) -> Self {
+            Self { is_ready: false }
+        }
+    }
+    impl<B> Service<Request<B>> for Strict {
+        type Response = Response<Empty<Bytes>>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.is_ready = true;
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: Request<B>) -> Self::Future {
+            assert!(std::mem::take(&mut self.is_ready), "called before it was ready");
+            std::future::ready(Ok(Response::default()))
+        }
+    }
+    let mut service = layer().layer(Strict { is_ready: false });
+    for _ in 0..3 {
+        for request in [reset("a@example.com"), Request::get("/").body(Full::default()).unwrap(), reset("b@example.com")] {
+            let service = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.unwrap();
+            drop(service.call(request).await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_never_calls_the_inner_service_and_gives_its_place_back() {
+    let (mut service, mut handle) = mocked();
+    handle.allow(2);
+    assert!(service.poll_ready().is_ready());
+    let response = service.call(reset("b@example.com")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert!(!response.extensions().get::<Verdict>().unwrap().is_allowed(), "outer layers can see why");
+    assert!(handle.next_request().now_or_never().is_none(), "nothing reached the inner service");
+}
+
+#[tokio::test]
+async fn a_fallible_service_keeps_its_error() {
+    #[derive(Debug, PartialEq)]
+    struct Broken(u8);
+    let failing = || service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { Err::<Response<Empty<Bytes>>, _>(Broken(7)) });
+    for request in [reset("a@example.com"), Request::get("/").body(Full::default()).unwrap()] {
+        let error: Broken = layer().layer(failing()).oneshot(request).await.unwrap_err();
+        assert_eq!(error, Broken(7));
+    }
+}
+
+#[tokio::test]
+async fn trailers_and_exact_length_arrive_too() {
+    let seen = service_fn(|request: Request<RequestBody<_>>| async {
+        let body = request.into_body();
+        let hint = http_body::Body::size_hint(&body).exact();
+        let collected = body.collect().await.unwrap();
+        let trailers = collected.trailers().cloned();
+        let mut response = Response::new(Full::new(collected.to_bytes()));
+        response.extensions_mut().insert((hint, trailers));
+        Ok::<_, Infallible>(response)
+    });
+    let trailers = HeaderMap::from_iter([("x-checksum".parse().unwrap(), "1".parse().unwrap())]);
+    let frames = [Frame::data(Bytes::from("email=a@")), Frame::data(Bytes::from("example.com")), Frame::trailers(trailers.clone())];
+    let frames = frames.map(Ok::<_, Infallible>);
+    let request = Request::post("/password-reset").header("content-type", "application/x-www-form-urlencoded");
+    let request = request.body(StreamBody::new(futures_util::stream::iter(frames))).unwrap();
+    let response = layer().layer(seen).oneshot(request).await.unwrap();
+    assert_eq!(response.extensions().get::<(Option<u64>, Option<HeaderMap>)>().unwrap(), &(Some(19), Some(trailers)));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "email=a@example.com");
+}
+
+/// What follows an upgrade could not be judged.
+#[tokio::test]
+async fn a_guarded_path_never_upgrades_its_connection() {
+    let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
+        let mut response = Response::new(Empty::<Bytes>::new());
+        *response.headers_mut() = request.headers().clone();
+        Ok::<_, Infallible>(response)
+    });
+    let asks = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header("upgrade", "h2c").header("http2-settings", "AAMAAABk");
+        let request = request.header("connection", "Upgrade, HTTP2-Settings").header("content-type", "application/x-www-form-urlencoded");
+        request.body(Full::from("email=a@example.com")).unwrap()
+    };
+    for (method, path, upgrades) in [("GET", "/password-reset", false), ("POST", "/password-reset/", false), ("GET", "/socket", true)] {
+        let response = layer().layer(echo).oneshot(asks(method, path)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers().contains_key("upgrade"), upgrades, "{method} {path}");
+    }
+}
+
+async fn handler() -> &'static str {
+    "done"
+}
+
+async fn status_from(app: Router, email: &str) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/password-reset", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, app).await });
+    client().post(url).form(&[("email", email)]).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn it_guards_in_axum_as_layer_and_as_route_layer() {
+    let route = || Router::new().route("/password-reset", post(handler));
+    for app in [route().layer(layer()), route().route_layer(layer()), Router::new().route("/password-reset", post(handler).layer(layer()))]
+    {
+        assert_eq!(status_from(app.clone(), "a@example.com").await, 200);
+        assert_eq!(status_from(app, "b@example.com").await, 403);
+    }
+}
+
+#[tokio::test]
+async fn it_stands_among_tower_http_s_layers_and_behind_a_buffer() {
+    let stack = ServiceBuilder::new()
+        .layer(tower_http::trace::TraceLayer::new_for_http())
+        .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(10)))
+        .layer(layer())
+        .layer(tower_http::limit::RequestBodyLimitLayer::new(1 << 20));
+    let app = Router::new().route("/password-reset", post(handler)).layer(stack);
+    assert_eq!(status_from(app.clone(), "a@example.com").await, 200);
+    assert_eq!(status_from(app, "b@example.com").await, 403);
+
+    let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+    let buffered = ServiceBuilder::new().buffer(8).load_shed().concurrency_limit(2).layer(layer()).service(inner);
+    for (email, status) in [("a@example.com", 200), ("b@example.com", 403), ("a@example.com", 200)] {
+        assert_eq!(buffered.clone().oneshot(reset(email)).await.unwrap().status(), status);
+    }
+    let outside = ServiceBuilder::new().layer(layer()).buffer(8).load_shed().concurrency_limit(2).service(inner);
+    for (email, status) in [("a@example.com", 200), ("b@example.com", 403), ("a@example.com", 200)] {
+        assert_eq!(outside.clone().oneshot(reset(email)).await.unwrap().status(), status);
+    }
+}
+
+/// Plain hyper, on HTTP/1.1 and on HTTP/2.
+#[tokio::test]
+async fn it_guards_on_plain_hyper() {
+    let inner = service_fn(|request: Request<RequestBody<hyper::body::Incoming>>| async move {
+        Ok::<_, Infallible>(Response::new(Full::new(request.into_body().collect().await.unwrap().to_bytes())))
+    });
+    let service = TowerToHyperService::new(layer().layer(inner));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            tokio::spawn(async move {
+                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                drop(server.serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for http in [client(), http2] {
+        for (email, status, body) in [("a@example.com", 200, Some("email=a%40example.com")), ("b@example.com", 403, None)] {
+            let request = http.post(format!("http://{address}/password-reset")).form(&[("email", email)]);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), status);
+            assert!(body.is_none_or(|body| body == "email=a%40example.com"));
+            if let Some(body) = body {
+                assert_eq!(response.text().await.unwrap(), body);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_guard_that_matches_judges() {
+    let layer = layer().guard(Guard::path("/{*any}").target(Target::query("who")));
+    let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+    let mut both = reset("a@example.com");
+    *both.uri_mut() = "/password-reset?who=b@example.com".parse().unwrap();
+    assert_eq!(layer.layer(inner).oneshot(both).await.unwrap().status(), 403);
+    let mut both = reset("b@example.com");
+    *both.uri_mut() = "/password-reset?who=a@example.com".parse().unwrap();
+    assert_eq!(layer.layer(inner).oneshot(both).await.unwrap().status(), 403);
+    let mut both = reset("a@example.com");
+    *both.uri_mut() = "/password-reset?who=a@example.com".parse().unwrap();
+    assert_eq!(layer.layer(inner).oneshot(both).await.unwrap().status(), 200);
+}
+
+#[test]
+fn what_is_missing_or_makes_no_sense_is_named() {
+    let error = Gatekeeper::builder().build().unwrap_err();
+    assert_eq!(error.to_string(), "a gatekeeper needs `directory`");
+    let builder = || Gatekeeper::builder().directory(MemoryDirectory::new()).domains(Healthy).audit(Arc::<Recorder>::default());
+    assert!(builder().build().is_ok());
+    for (builder, setting) in [
+        (builder().timeout(Duration::ZERO), "timeout"),
+        (builder().cache_capacity(0), "cache_capacity"),
+        (builder().stale_for(Duration::ZERO), "stale_for"),
+    ] {
+        assert!(builder.build().unwrap_err().to_string().contains(setting));
+    }
+    assert!("form:".parse::<Target>().is_err() && "json:email".parse::<Target>().is_err() && "cookie:x".parse::<Target>().is_err());
+    assert_eq!("json:/email".parse::<Target>().unwrap(), Target::json("/email"));
+}
