@@ -51,9 +51,10 @@ fn reset(email: &str) -> Request<Full<Bytes>> {
     request.body(Full::from(format!("email={email}"))).unwrap()
 }
 
-type Mock = mock::Mock<Request<RequestBody<Full<Bytes>>>, Response<Empty<Bytes>>>;
+type Inner = Request<RequestBody<Full<Bytes>>>;
+type Guarded = mock::Spawn<GatekeeperService<mock::Mock<Inner, Response<Empty<Bytes>>>>>;
 
-fn mocked() -> (mock::Spawn<GatekeeperService<Mock>>, mock::Handle<Request<RequestBody<Full<Bytes>>>, Response<Empty<Bytes>>>) {
+fn mocked() -> (Guarded, mock::Handle<Inner, Response<Empty<Bytes>>>) {
     let layer = layer();
     mock::spawn_with(move |inner| layer.layer(inner))
 }
