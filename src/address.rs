@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use email_address::{EmailAddress, Options};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
-use unicode_normalization::is_nfkc;
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 /// Why a text is not a mailbox or has no registrable domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -218,7 +218,7 @@ fn is_its_own_folding(text: &str) -> bool {
             && text
                 .chars()
                 .filter(|c| !c.is_ascii())
-                .all(|c| !is_invisible(c) && c.to_lowercase().eq([c]) && c.to_uppercase().flat_map(char::to_lowercase).eq([c])))
+                .all(|c| !is_invisible(c) && c.to_lowercase().eq([c]) && c.to_uppercase().flat_map(char::to_lowercase).nfc().eq([c])))
 }
 
 /// Characters that programs drop or that show as nothing: controls, blanks, joiners, directional marks, soft hyphen, selectors, tags.
@@ -259,6 +259,7 @@ mod tests {
             ("a@bücher.example", "xn--bcher-kva.example"),
             ("a@xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("a@shop.公司.cn", "shop.xn--55qx5d.cn"),
+            ("μαΐου@example.gr", "example.gr"),
             ("用户@例子.中国", "xn--fsqu00a.xn--fiqs8s"),
         ] {
             assert_eq!(domain_of(text).as_deref(), Ok(domain), "{text}");

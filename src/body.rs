@@ -97,7 +97,9 @@ impl<B: Body<Data = Bytes>> Read<B> {
             match rest.frame().await {
                 Some(Ok(frame)) => {
                     self.length += frame.data_ref().map_or(0, Bytes::len);
-                    self.frames.push_back(frame);
+                    if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+                        self.frames.push_back(frame);
+                    }
                 }
                 Some(Err(error)) => {
                     self.error = Some(error);

@@ -114,14 +114,17 @@ impl Inner {
         let requested_is_stored = requested.equals(&account.email);
         let stored = if requested_is_stored { Some(requested.clone()) } else { Mailbox::parse(&account.email).ok() };
         let domain = stored.as_ref().map(Mailbox::domain);
-        let since = account.verified_at.unwrap_or(SystemTime::UNIX_EPOCH).min(self.clock.now());
+        // A verification of the future, by a clock ahead of ours, counts as one of this moment, also when the answer is there.
+        let asked_at = self.clock.now();
+        let verified_at = account.verified_at.map(|at| at.min(asked_at));
+        let since = verified_at.unwrap_or(SystemTime::UNIX_EPOCH);
         let sighting = match domain {
             Some(domain) if account.verified => self.domains.sighting(domain, since).await.ok(),
             // A block is certain, so nobody is asked.
             Some(domain) => self.domains.known(domain),
             None => None,
         };
-        let evidence = Evidence { account: &account, requested_is_stored, domain: sighting.as_ref() };
+        let evidence = Evidence { verified: account.verified, verified_at, requested_is_stored, domain: sighting.as_ref() };
         let verdict = judge(&self.policy, &evidence, self.clock.now());
         let domain =
             domain.zip(verdict.standing()).map(|(domain, standing)| DomainRecord::new(domain.as_str(), standing, sighting.as_ref()));

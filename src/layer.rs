@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, UPGRADE};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
@@ -164,11 +164,14 @@ type Refused = Box<(Answer, Option<Verdict>)>;
 impl Settings {
     /// Whether the body has to be read: some guard judges this request, or would if its form named another method.
     fn must_read(&self, parts: &Parts) -> bool {
-        let is_form = || parts.headers.get_all(CONTENT_TYPE).iter().any(|value| contains(value.as_bytes(), b"form"));
+        let may_hold_override = || {
+            let mut types = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).peekable();
+            types.peek().is_none() || types.any(|value| contains(value, b"form") || contains(value, b"json"))
+        };
         match Query::read(&parts.uri) {
             Ok(query) => {
                 let methods = methods(&parts.method, &parts.headers, &query.method_overrides());
-                !self.guards.judging(&parts.uri, &methods).is_empty() || (is_post(&parts.method) && is_form())
+                !self.guards.judging(&parts.uri, &methods).is_empty() || (is_post(&parts.method) && may_hold_override())
             }
             Err(_) => true,
         }
@@ -216,6 +219,10 @@ impl Settings {
         let body = target::Body::read(&parts.headers, &bytes).await?;
         let overrides = [query.method_overrides(), body.method_overrides()].concat();
         let guards = self.guards.judging(&parts.uri, &methods(&parts.method, &parts.headers, &overrides));
+        if guards.is_empty() && !matches!(body, target::Body::Form(_)) && contains(&bytes, b"_method") {
+            // Some frameworks look for an override in JSON, or in a body without a type.
+            return Err(Refusal::undecodable("The body may name another method."));
+        }
         let readable = Readable { parts, query: &query, body: &body };
         let mut addresses = Vec::new();
         for guard in guards {

@@ -10,12 +10,11 @@
 //! 6. its domain is about to expire;
 //! 7. nobody could tell how the domain stands, unless [`OnUnknown::Allow`] is set.
 //!
-//! 3 and 5 take the verification away for good. What a deployment can break: a `verified_at` that is moved forward without a fresh
+//! 3 and 5 take the verification away for good, where the report is not stale. What a deployment can break: a `verified_at` that is moved forward without a fresh
 //! verification hides a re-registration, and [`OnUnknown::Allow`] lets whoever can disturb the registry's answers through.
 
 use std::time::{Duration, SystemTime};
 
-use crate::account::Account;
 use crate::domain::{Sighting, Standing, Status};
 use crate::verdict::{Notice, Reason, Verdict};
 
@@ -54,8 +53,10 @@ pub enum OnUnknown {
 /// All that is known when a request is judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
-    /// The account that a reset would be mailed to.
-    pub account: &'a Account,
+    /// Whether the account's address is verified.
+    pub verified: bool,
+    /// When it was. `None` where the directory doesn't know; a moment of the future counts as the present.
+    pub verified_at: Option<SystemTime>,
     /// Whether the requested address is the stored one, but for ASCII case.
     pub requested_is_stored: bool,
     /// The latest that was seen of the stored address's domain. `None` where no source could tell, and where nobody asked, as for an
@@ -72,18 +73,17 @@ const ADD_PERIOD: Duration = Duration::from_secs(5 * 86_400);
 /// Judges a recovery request. Total: whatever the evidence, there is a verdict.
 #[must_use]
 pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdict {
-    let account = evidence.account;
     let mut reasons = Vec::new();
     let mut notices = Vec::new();
     if !evidence.requested_is_stored {
         reasons.push(Reason::TargetMismatch);
     }
-    if !account.verified {
+    if !evidence.verified {
         reasons.push(Reason::EmailUnverified);
     }
 
     // What was seen before the address was verified says nothing about what became of it since.
-    let verified_at = account.verified_at.map(|at| at.min(now));
+    let verified_at = evidence.verified_at.map(|at| at.min(now));
     let sighting = evidence.domain.filter(|sighting| verified_at.is_none_or(|at| sighting.checked_at >= at));
     let mut unverify = None;
     if let Some(sighting) = sighting {
@@ -117,14 +117,15 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
 
     let standing = sighting.map(|sighting| sighting.report.standing(now, policy.expiring_within));
     // An unverified address's domain isn't asked about, so there not knowing is no reason.
-    if account.verified && standing.is_none_or(|standing| standing == Standing::Unknown) {
+    if evidence.verified && standing.is_none_or(|standing| standing == Standing::Unknown) {
         match policy.on_unknown {
             OnUnknown::Block => reasons.push(Reason::DomainUnknown),
             OnUnknown::Allow => notices.push(Notice::DomainUnknown),
         }
     }
-    let unverify = unverify.filter(|_| policy.unverify && account.verified);
-    Verdict::new(reasons, notices, standing.or(account.verified.then_some(Standing::Unknown)), unverify)
+    // A stale report still blocks, but only a live one takes away for good: the holder may have renewed since.
+    let unverify = unverify.filter(|_| policy.unverify && evidence.verified && sighting.is_some_and(|sighting| !sighting.stale));
+    Verdict::new(reasons, notices, standing.or(evidence.verified.then_some(Standing::Unknown)), unverify)
 }
 
 /// Whether the present registration began after the address was verified or, where that is not known, after the domain was first seen.

@@ -2,31 +2,27 @@
 //!
 //! What an application might take for a guarded request is judged, however it is spelled:
 //!
-//! 1. Paths are compared as lenient servers would: percent-decoded once, with dot segments and repeated slashes resolved (RFC 3986 §5.2.4,
-//!    §6.2), backslashes as slashes, `;parameters` and a trailing slash ignored, letters in any case. A strict server reads the same path
-//!    literally, so that reading is tried as well, and so are those between.
+//! 1. Paths are compared in every way in which servers read them, the strict and the lenient: see the file `route/path.rs`.
 //! 2. Methods are compared in any case. A method override of a POST counts as both methods.
 //! 3. Every guard that matches judges the request, and each may block it.
+//! 4. A connection is not turned into a tunnel (an upgrade, CONNECT) by a request for a guarded path.
 //!
 //! What a deployment can break: the path is compared as this layer sees it. Inside a nested router that strips a prefix, guards are written
 //! without the prefix.
 
-use std::borrow::Cow;
+mod path;
 
-use http::header::{HeaderMap, HeaderName, UPGRADE};
+use http::header::{HeaderMap, UPGRADE};
 use http::{Method, Request, Uri, Version};
-use percent_encoding::percent_decode_str;
 
+use self::path::{ENCODED_SLASH, Reading, fold, readings};
 use crate::target::{Missing, Target};
 
 /// How many bytes of body a guarded request may have by default.
 const BODY_LIMIT: usize = 64 * 1024;
 
-static OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
+/// Headers by which a POST may stand for another method.
+const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Why a guard can't be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,9 +102,11 @@ impl Guard {
 
     /// Whether a request of this method is for this guard.
     pub(crate) fn covers(&self, method: &Method) -> bool {
+        let is = |one: &Method| one.as_str().eq_ignore_ascii_case(method.as_str());
         match &self.methods {
             None => !is_safe(method),
-            Some(methods) => methods.iter().any(|one| one.as_str().eq_ignore_ascii_case(method.as_str())),
+            // What answers GET answers HEAD too (RFC 9110 §9.3.2), and what CONNECT opens can't be judged.
+            Some(methods) => methods.iter().any(|one| is(one) || (*one == Method::GET && is(&Method::HEAD))) || is(&Method::CONNECT),
         }
     }
 
@@ -177,7 +175,7 @@ impl Guards {
     /// The guards whose path this may be.
     fn at<'g, 'p>(&'g self, path: &'p str) -> impl Iterator<Item = &'g Guard> + use<'g, 'p> {
         let readings = readings(path);
-        self.guards.iter().filter(move |guard| readings.iter().any(|reading| guard.pattern.matches(&reading.folded)))
+        self.guards.iter().filter(move |guard| readings.iter().any(|reading| guard.pattern.matches(reading)))
     }
 
     /// The guards that judge a request with these methods, or might where its form holds an override that is not known yet.
@@ -199,8 +197,10 @@ pub(crate) fn is_post(method: &Method) -> bool {
 pub(crate) fn methods(method: &Method, headers: &HeaderMap, fields: &[&str]) -> Vec<Method> {
     let mut methods = vec![method.clone()];
     if is_post(method) {
-        let headers = OVERRIDES.iter().flat_map(|name| headers.get_all(name)).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let named = headers.chain(fields.iter().map(|name| Cow::Borrowed(*name)));
+        // CGI and its heirs make one of `_` and `-` in a header's name.
+        let is_override = |name: &str| OVERRIDES.contains(&name.replace('_', "-").as_str());
+        let headers = headers.iter().filter(|(name, _)| is_override(name.as_str())).filter_map(|(_, value)| value.to_str().ok());
+        let named = headers.flat_map(|value| value.split(',')).chain(fields.iter().copied());
         methods.extend(named.filter_map(|name| Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes()).ok()));
     }
     methods
@@ -211,6 +211,8 @@ pub(crate) fn methods(method: &Method, headers: &HeaderMap, fields: &[&str]) -> 
 struct Pattern {
     /// A pattern without parameters, which needs no router.
     literal: Option<String>,
+    /// A parameter takes all of its segment, dots included.
+    ends_in_parameter: bool,
     router: matchit::Router<()>,
 }
 
@@ -228,10 +230,15 @@ impl Pattern {
         }
         let mut router = matchit::Router::new();
         router.insert(folded.as_str(), ()).map_err(|error| error.to_string())?;
-        Ok(Self { literal: (!folded.contains(['{', '}'])).then_some(folded), router })
+        let ends_in_parameter = folded.ends_with('}');
+        Ok(Self { literal: (!folded.contains(['{', '}'])).then_some(folded), ends_in_parameter, router })
     }
 
-    fn matches(&self, folded: &str) -> bool {
+    fn matches(&self, reading: &Reading<'_>) -> bool {
+        self.is(&reading.folded) || (reading.has_other_ends && !self.ends_in_parameter && reading.other_ends().any(|path| self.is(path)))
+    }
+
+    fn is(&self, folded: &str) -> bool {
         match &self.literal {
             Some(literal) => literal == folded,
             None => self.router.at(folded).is_ok(),
@@ -247,128 +254,6 @@ impl Pattern {
         let spelled = reading.spelled.chars().skip(before).take(value.chars().count());
         Some(spelled.map(|c| if c == ENCODED_SLASH { '/' } else { c }).collect())
     }
-}
-
-/// One way to read a path: as it is spelled once decoded, and with its letters folded, character by character.
-struct Reading<'a> {
-    spelled: Cow<'a, str>,
-    folded: Cow<'a, str>,
-}
-
-/// Stands for a slash that does not part two segments, since it was encoded.
-const ENCODED_SLASH: char = '\u{f02f}';
-
-fn fold(c: char) -> char {
-    let mut lower = c.to_lowercase();
-    match (lower.next(), lower.next()) {
-        (Some(lower), None) => lower,
-        _ => c,
-    }
-}
-
-/// The ways in which servers may read a path.
-enum Readings<'a> {
-    /// All servers read it alike.
-    Plain(Reading<'a>),
-    Several(Vec<Reading<'a>>),
-}
-
-impl<'a> Readings<'a> {
-    fn iter(&self) -> std::slice::Iter<'_, Reading<'a>> {
-        match self {
-            Self::Plain(reading) => std::slice::from_ref(reading).iter(),
-            Self::Several(readings) => readings.iter(),
-        }
-    }
-}
-
-/// How servers differ.
-#[derive(Clone, Copy)]
-struct Habit {
-    /// An encoded slash, or a backslash, parts two segments.
-    splits_at_any_slash: bool,
-    /// Dot segments, empty segments, parameters and what follows a NUL are taken away.
-    resolves: bool,
-}
-
-const HABITS: [Habit; 4] = [
-    Habit { splits_at_any_slash: true, resolves: true },
-    Habit { splits_at_any_slash: false, resolves: true },
-    Habit { splits_at_any_slash: true, resolves: false },
-    Habit { splits_at_any_slash: false, resolves: false },
-];
-
-fn readings(path: &str) -> Readings<'_> {
-    if is_plain(path) {
-        let path = without_trailing_slash(path);
-        return Readings::Plain(Reading { spelled: path.into(), folded: path.into() });
-    }
-    let readings = HABITS.iter().map(|habit| {
-        let spelled = read(path, *habit);
-        let folded = spelled.chars().map(fold).collect();
-        Reading { spelled: spelled.into(), folded }
-    });
-    Readings::Several(readings.collect())
-}
-
-fn without_trailing_slash(path: &str) -> &str {
-    match path.strip_suffix('/') {
-        Some("") | None => path,
-        Some(path) => path,
-    }
-}
-
-/// Whether `path` is in lower-case ASCII with nothing that any server would decode, split or take away.
-fn is_plain(path: &str) -> bool {
-    let mut before = b'/';
-    path.starts_with('/')
-        && path.bytes().skip(1).all(|byte| {
-            let after_slash = std::mem::replace(&mut before, byte) == b'/';
-            match byte {
-                b'A'..=b'Z' | b'%' | b'\\' | b';' | 0x80.. => false,
-                b'/' | b'.' => !after_slash,
-                _ => true,
-            }
-        })
-}
-
-/// `path` as a server of this habit reads it.
-fn read(path: &str, habit: Habit) -> String {
-    let mut segments: Vec<String> = Vec::new();
-    let decoded = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
-    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
-        let segment = decoded(segment);
-        if habit.splits_at_any_slash {
-            segments.extend(segment.split(['/', '\\']).map(str::to_owned));
-        } else {
-            segments.push(segment.replace('/', ENCODED_SLASH.encode_utf8(&mut [0; 4])));
-        }
-    }
-    if habit.resolves {
-        segments = resolved(segments);
-    }
-    let path = format!("/{}", segments.join("/"));
-    without_trailing_slash(&path).to_owned()
-}
-
-/// Without what lenient servers take away (RFC 3986 §5.2.4, §3.3).
-fn resolved(segments: Vec<String>) -> Vec<String> {
-    let mut kept = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let (text, ends) = match segment.split_once('\0') {
-            Some((before, _)) => (before, true),
-            None => (segment.as_str(), false),
-        };
-        match text.split(';').next().unwrap_or_default() {
-            "" | "." => {}
-            ".." => drop(kept.pop()),
-            name => kept.push(name.to_owned()),
-        }
-        if ends {
-            break;
-        }
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -408,7 +293,18 @@ mod tests {
             "/x/..;/accounts/password-reset",
             "/accounts/password-reset%3bx",
             "/accounts/password-reset%00.css",
-            "/accounts/pass%E2%84%AAword-reset/../password-reset",
+            "/accounts/password-reset.json",
+            "/accounts/password-reset.%6Ason",
+            "/accounts/password-reset%0a",
+            "/accounts/password-reset/%0A",
+            "/accounts/password-reset%20",
+            "/accounts/password-reset.",
+            "/index.php/accounts/password-reset",
+            "/accounts/password-reset/x.php/..",
+            "/accounts//../password-reset",
+            "/accounts/%2f../password-reset",
+            "/accounts/..;/../accounts/password-reset",
+            "/(S(x))/accounts/password-reset",
             "http://other.example/accounts/password-reset",
         ] {
             assert_eq!(concern(&guards, "POST", path), Concern::Recovery, "{path}");
@@ -441,6 +337,9 @@ mod tests {
         let get = guards(Guard::path("/reset").methods([Method::GET]));
         assert_eq!(concern(&get, "GET", "/reset"), Concern::Recovery);
         assert_eq!(concern(&get, "get", "/reset"), Concern::Recovery);
+        assert_eq!(concern(&get, "HEAD", "/reset"), Concern::Recovery, "what answers GET answers HEAD");
+        assert_eq!(concern(&get, "CONNECT", "/reset"), Concern::Recovery, "what a tunnel carries can't be judged");
+        assert_eq!(concern(&get, "OPTIONS", "/reset"), Concern::None);
         assert_eq!(concern(&get, "PUT", "/reset"), Concern::None);
     }
 
@@ -452,7 +351,8 @@ mod tests {
         assert!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).is_empty());
         assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &["put"])).len(), 1);
         headers.append("x-http-method-override", "get".parse().unwrap());
-        headers.append("x-http-method-override", "Put".parse().unwrap());
+        assert!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).is_empty());
+        headers.append("x_http_method_override", "Patch, Put".parse().unwrap());
         assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).len(), 1);
         assert!(put.judging(&uri, &methods(&Method::GET, &headers, &[])).is_empty());
     }
@@ -462,12 +362,13 @@ mod tests {
         let guard = Guard::post("/reset/{Who}");
         let read = |path: &str| guard.path_parameters(path, "Who");
         assert_eq!(read("/reset/a@example.com"), ["a@example.com"]);
-        assert_eq!(read("/Reset/A@Example.com"), ["A@Example.com"; 4]);
-        assert_eq!(read("/reset/a%40example.com/"), ["a@example.com"; 4]);
+        assert_eq!(read("/reset/a@example.com."), ["a@example.com."], "a parameter takes all of its segment");
+        assert_eq!(read("/Reset/A@Example.com"), ["A@Example.com"]);
+        assert_eq!(read("/reset/a%40example.com/"), ["a@example.com"]);
         assert!(read("/reset/a%2Fb").contains(&"a/b".to_owned()));
         assert!(read("/reset/a;b@example.com").contains(&"a".to_owned()));
         assert!(read("/reset/a;b@example.com").contains(&"a;b@example.com".to_owned()));
-        assert_eq!(read("/reset/%E2%84%AA%C3%84x"), ["\u{212a}Äx"; 4]);
+        assert_eq!(read("/reset/%E2%84%AA%C3%84x"), ["\u{212a}Äx"]);
     }
 
     #[test]

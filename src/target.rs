@@ -11,6 +11,7 @@
 mod form;
 mod json;
 mod multipart;
+mod name;
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use http::{StatusCode, Uri};
 use mime::Mime;
 
 use self::form::Field;
+use self::name::is_lookalike;
 use crate::route::Guard;
 use crate::verdict::Reason;
 
@@ -180,12 +182,12 @@ impl<'b> Body<'b> {
         let Some(content_type) = content_type(headers)? else { return Ok(Self::Other("The body has no content type.")) };
         let is_json = content_type.subtype() == mime::JSON || content_type.suffix() == Some(mime::JSON);
         match (content_type.type_(), content_type.subtype()) {
-            (mime::APPLICATION, mime::WWW_FORM_URLENCODED) => {
+            (mime::APPLICATION, mime::WWW_FORM_URLENCODED) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET])?;
                 let text = std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."))?;
                 form::fields(text).map(Self::Form)
             }
-            (mime::MULTIPART, mime::FORM_DATA) => {
+            (mime::MULTIPART, mime::FORM_DATA) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
                 multipart::fields(&content_type, body).await.map(Self::Form)
             }
@@ -209,7 +211,7 @@ impl<'b> Body<'b> {
 const UNREADABLE_TYPE: &str = "The body's content type is not one in which this endpoint reads the account.";
 
 fn method_overrides<'a>(fields: &'a [Field<'_>]) -> impl Iterator<Item = &'a str> {
-    fields.iter().filter(|field| field.name.eq_ignore_ascii_case("_method")).filter_map(|field| field.value.as_deref())
+    fields.iter().filter(|field| is_lookalike(&field.name, "_method")).filter_map(|field| field.value.as_deref())
 }
 
 /// The one content type, if there is any.
@@ -227,7 +229,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
 fn only_utf8(content_type: &Mime, known: &[mime::Name<'_>]) -> Result<(), Refusal> {
     let mut seen = Vec::new();
     for (name, value) in content_type.params() {
-        if !known.contains(&name) || seen.contains(&name) || (name == mime::CHARSET && value != mime::UTF_8) {
+        if !known.contains(&name) || seen.contains(&name) || (name == mime::CHARSET && value != mime::UTF_8 && value != "utf8") {
             return Err(Refusal::unsupported("The content type has a parameter that can't be honoured."));
         }
         seen.push(name);
@@ -297,7 +299,9 @@ impl<'r> Readable<'r> {
                         values.extend(json::only(&pointer, body)?.map(Cow::Owned));
                     }
                 }
-                Body::Form(_) | Body::Empty | Body::Other(_) => {}
+                // Some frameworks read a body of another type, or of none, as a form or as JSON.
+                Body::Other(detail) => return Err(Refusal::unsupported(detail)),
+                Body::Form(_) | Body::Empty => {}
             }
         }
         values.retain(|value| !value.trim().is_empty());
@@ -334,25 +338,4 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a
     let text =
         std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::undecodable("The header that names the account is not UTF-8."))?;
     Ok(Some(text.into()))
-}
-
-/// Whether some framework may take the field `name` for `field`, although it is spelled otherwise: in brackets, in another case, with
-/// white space or a NUL, with dots for brackets, or with what PHP turns into an underscore.
-fn is_lookalike(name: &str, field: &str) -> bool {
-    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if is_plain(name) && is_plain(field) {
-        return name.eq_ignore_ascii_case(field);
-    }
-    let field = skeleton(field);
-    skeleton(name) == field
-        || name.match_indices('[').any(|(at, _)| at > 0 && name.get(..at).is_some_and(|before| skeleton(before) == field))
-}
-
-/// `name` in folded case, without white space around it or what follows a NUL, and with all that parts words alike.
-fn skeleton(name: &str) -> String {
-    let name = name.split('\0').next().unwrap_or_default().trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    // Upper case first: it makes one of dotless i and i, of long s and s.
-    let folded = name.to_uppercase().to_lowercase();
-    let unified: String = folded.chars().filter(|c| *c != ']').map(|c| if matches!(c, '[' | '.' | ' ' | '+') { '_' } else { c }).collect();
-    unified.trim_end_matches('_').to_owned()
 }

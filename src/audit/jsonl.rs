@@ -9,10 +9,11 @@
 //!
 //! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows only beside a head kept elsewhere.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -126,7 +127,7 @@ impl Log {
         let operation = |what: &str| format!("{what} the audit log {}", path.display());
         let options = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = options.map_err(|error| io_error(operation("opening"), error))?;
-        file.try_lock().map_err(|error| io_error(operation("locking"), error.into()))?;
+        lock(&file).map_err(|error| io_error(operation("locking"), error))?;
         let (length, head) = recover(&mut file, &path)?;
         file.sync_all().map_err(|error| io_error(operation("syncing"), error))?;
         // The file's name must be as durable as its content.
@@ -182,6 +183,18 @@ impl Log {
         (self.length, self.torn) = (length, false);
         written
     }
+}
+
+/// Locks `file`. A sink that was just dropped lets go of it when its thread has written what waited.
+fn lock(file: &File) -> io::Result<()> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome.map_err(io::Error::from),
+        }
+    }
+    Err(TryLockError::WouldBlock.into())
 }
 
 /// Cuts off a partial last line, and reads where the chain ends.

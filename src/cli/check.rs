@@ -11,7 +11,6 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use reset_gatekeeper::account::Account;
 use reset_gatekeeper::audit::DomainRecord;
 use reset_gatekeeper::config::Config;
 use reset_gatekeeper::domain::Standing;
@@ -92,8 +91,7 @@ impl Check {
         let sighting = cache.sighting(&domain, SystemTime::UNIX_EPOCH).await;
         let sighting = sighting.inspect_err(|error| eprintln!("reset-gatekeeper: {target}: {}", chain(error))).ok();
         let verified_at = self.verified_at.and_then(|at| at.try_into().ok());
-        let account = Account { id: "".into(), email: target.to_owned(), verified: true, verified_at };
-        let evidence = Evidence { account: &account, requested_is_stored: true, domain: sighting.as_ref() };
+        let evidence = Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref() };
         let verdict = judge(&config.policy, &evidence, SystemClock.now());
         let standing = verdict.standing().unwrap_or(Standing::Unknown);
         Finding {

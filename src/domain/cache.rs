@@ -209,7 +209,7 @@ impl Shared {
         {
             return Some(Ok(known.sighting(false)));
         }
-        let failure = entry.failure.as_ref().filter(|failure| now < failure.until)?;
+        let failure = entry.failure.as_ref().filter(|failure| failure.holds(now))?;
         let error = Arc::clone(&failure.error);
         drop(entry);
         Some(self.stale(domain, since, now).ok_or(error))
@@ -267,9 +267,21 @@ impl Shared {
     }
 }
 
+impl Failure {
+    /// Whether the source is still to be left alone. A rest that is longer than any comes of a clock that was put back.
+    fn holds(&self, now: SystemTime) -> bool {
+        self.until.duration_since(now).is_ok_and(|rest| !rest.is_zero() && rest <= LONGEST_REST)
+    }
+}
+
 impl Known {
     fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.checked_at).unwrap_or_default()
+        match now.duration_since(self.checked_at) {
+            Ok(age) => age,
+            // The clock was put back, and nobody knows how old the report is.
+            Err(ahead) if ahead.duration() > LONGEST_REST => Duration::MAX,
+            Err(_) => Duration::ZERO,
+        }
     }
 
     fn is_fresh(&self, settings: &CacheSettings, now: SystemTime) -> bool {

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Refusal, is_lookalike};
+use super::Refusal;
+use super::name::is_lookalike;
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]

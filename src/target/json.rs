@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Refusal, is_lookalike};
+use super::Refusal;
+use super::name::is_lookalike;
 
 /// The tokens of a JSON pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,13 +5,13 @@
 //!
 //! 1. It begins with the boundary, and the boundary stands nowhere but between parts.
 //! 2. A part's `Content-Disposition` is `form-data; name="…"`, and for a file `; filename="…"`, without escapes.
-//! 3. Besides it a part has a `Content-Type` at most, and a `Content-Transfer-Encoding` that changes nothing.
+//! 3. Besides it a part has at most a `Content-Type`, its true `Content-Length`, and a `Content-Transfer-Encoding` that changes nothing.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, HeaderMap};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderMap};
 use mime::Mime;
 use multer::{Field as Part, Multipart};
 
@@ -25,7 +25,7 @@ pub(super) async fn fields(content_type: &Mime, body: &Bytes) -> Result<Vec<Fiel
     let boundary = boundary.as_str();
     if boundary.is_empty()
         || boundary.len() > 70
-        || !boundary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte))
+        || !boundary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_-./:?".contains(&byte))
     {
         return Err(MALFORMED);
     }
@@ -59,23 +59,34 @@ async fn field(part: Part<'_>, head: &str) -> Result<Field<'static>, Refusal> {
     if !is_one_line_each || !is_plain(part.headers(), &name, part.file_name()) {
         return Err(MALFORMED);
     }
+    let length = part.headers().get(CONTENT_LENGTH).cloned();
+    let charset = part.content_type().and_then(|content_type| content_type.get_param(mime::CHARSET)).map(|charset| charset == mime::UTF_8);
     let content = part.bytes().await.map_err(|_| MALFORMED)?;
+    let is_as_long = length.is_none_or(|length| length.as_bytes() == content.len().to_string().as_bytes());
+    // ASCII is the same in every charset that a part may name.
+    let is_in_charset = is_file || charset.unwrap_or(true) || content.is_ascii();
+    if !is_as_long || !is_in_charset {
+        return Err(MALFORMED);
+    }
     let value = std::str::from_utf8(&content).ok().filter(|_| !is_file).map(|text| Cow::Owned(text.to_owned()));
     Ok(Field { name: name.into(), value, is_doubtful: false })
 }
 
 /// Whether a part has these headers and no others, written as they are read.
 fn is_plain(headers: &HeaderMap, name: &str, file_name: Option<&str>) -> bool {
-    let written = match file_name {
+    let quoted = match file_name {
         None => format!("form-data; name=\"{name}\""),
         Some(file_name) => format!("form-data; name=\"{name}\"; filename=\"{file_name}\""),
     };
-    headers.get(CONTENT_DISPOSITION).is_some_and(|disposition| disposition.as_bytes() == written.as_bytes())
-        && !name.contains(['"', '\\'])
-        && !file_name.is_some_and(|file_name| file_name.contains(['"', '\\']))
+    // Some clients leave a name that is a token without quotes.
+    let is_token = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let token = (is_token && file_name.is_none()).then(|| format!("form-data; name={name}"));
+    let is_written = |disposition: &[u8]| disposition == quoted.as_bytes() || token.is_some_and(|token| disposition == token.as_bytes());
+    headers.get(CONTENT_DISPOSITION).is_some_and(|disposition| is_written(disposition.as_bytes()))
+        && [Some(name), file_name].into_iter().flatten().all(|text| !text.contains(['"', '\\', ';']))
         && headers.iter().all(|(header, value)| match header.as_str() {
-            "content-disposition" => true,
-            "content-type" => file_name.is_some() || is_utf8_text(value.as_bytes()),
+            "content-disposition" | "content-length" => true,
+            "content-type" => file_name.is_some() || is_plain_text(value.as_bytes()),
             // RFC 7578 §4.7 deprecates it; some clients still send those that change nothing.
             "content-transfer-encoding" => {
                 ["7bit", "8bit", "binary"].iter().any(|plain| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
@@ -84,11 +95,14 @@ fn is_plain(headers: &HeaderMap, name: &str, file_name: Option<&str>) -> bool {
         })
 }
 
-fn is_utf8_text(content_type: &[u8]) -> bool {
+/// Whether a part is text in a charset of which ASCII is a part.
+fn is_plain_text(content_type: &[u8]) -> bool {
     let content_type = std::str::from_utf8(content_type).ok().and_then(|text| text.parse::<Mime>().ok());
     content_type.is_some_and(|content_type| {
         content_type.essence_str() == "text/plain"
-            && content_type.params().all(|(name, value)| name == mime::CHARSET && (value == mime::UTF_8 || value == "us-ascii"))
+            && content_type.params().all(|(name, value)| {
+                name == mime::CHARSET && [mime::UTF_8.as_str(), "us-ascii", "iso-8859-1"].iter().any(|charset| value == *charset)
+            })
     })
 }
 
@@ -114,6 +128,9 @@ mod tests {
         let email = part("Content-Disposition: form-data; name=\"email\"", "a@example.com");
         for before in [
             String::new(),
+            part("Content-Disposition: form-data; name=csrf", "x"),
+            part("Content-Disposition: form-data; name=\"csrf\"\r\nContent-Length: 1", "x"),
+            part("Content-Disposition: form-data; name=\"csrf\"\r\nContent-Type: text/plain; charset=ISO-8859-1", "x"),
             part("Content-Disposition: form-data; name=\"csrf\"", "x"),
             part("Content-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\nContent-Type: text/plain", "email=b"),
             part(
@@ -142,7 +159,10 @@ mod tests {
             closed(&part(disposition, "x\n--XX\nContent-Disposition: form-data; name=\"email\"\n\nb@example.com")),
             closed(&part("Content-Disposition: form-data; name=\"x\"; name=\"email\"", "a")),
             closed(&part("Content-Disposition: form-data; name=\"x\"; filename=\"a\\\"; name=\\\"email\"", "a")),
-            closed(&part("Content-Disposition: form-data; name=email", "a")),
+            closed(&part("Content-Disposition: form-data; name=email; x=y", "a")),
+            closed(&part("Content-Disposition: form-data; name=\"x; name=email\"", "a")),
+            closed(&part("Content-Disposition: form-data; name=\"email\"\r\nContent-Length: 2", "a")),
+            closed(&part(&format!("{disposition}\r\nContent-Type: text/plain; charset=iso-8859-1"), "ü")),
             closed(&part("Content-Disposition: form-data; filename=\"a\"", "a")),
             closed(&part("Content-Disposition: form-data; name=\"email\"; filename*=utf-8''a", "a")),
             closed(&part("Content-Disposition: form-data; name=\"x\"\r\nContent-Disposition: form-data; name=\"email\"", "a")),
@@ -164,6 +184,10 @@ mod tests {
         }
         let file = closed(&part("Content-Disposition: form-data; name=\"email\"; filename=\"a\"", "a"));
         assert_eq!(read(TYPE, &file).await, Err(Reason::TargetUndecodable), "a file names nobody");
+        for boundary in ["multipart/form-data", "multipart/form-data; boundary=\"XX,YY\"", "multipart/form-data; boundary=\"Aboundary=XX\""]
+        {
+            assert_eq!(read(boundary, &closed(&email)).await, Err(Reason::TargetUndecodable), "{boundary}");
+        }
         assert!(fields(&"multipart/form-data".parse().unwrap(), &Bytes::from(closed(&email))).await.is_err());
     }
 }

@@ -104,6 +104,25 @@ async fn clocks_that_differ_by_minutes_block_nobody() {
     assert_eq!(stage.ask_reset("a@example.com").await, 200);
 }
 
+/// An application's clock that is ahead of ours, or in local time.
+#[tokio::test]
+async fn a_verification_of_the_future_counts_as_one_of_this_moment() {
+    /// A clock that goes on by a second each time it is read.
+    struct Ticking(reset_gatekeeper::testing::SetClock);
+    impl reset_gatekeeper::Clock for Ticking {
+        fn now(&self) -> std::time::SystemTime {
+            self.0.advance(Duration::from_secs(1));
+            self.0.now()
+        }
+    }
+    let ticking = Ticking(reset_gatekeeper::testing::SetClock::at(crate::stage::NOW));
+    let stage = Stage::with(Reply::refuse(), |builder| builder.clock(ticking)).await;
+    stage.healthy_account("a@example.com");
+    stage.accounts.insert("a@example.com", true, Some("2026-01-31T21:00:00Z"));
+    assert_eq!(stage.ask_reset("a@example.com").await, 200);
+    assert_eq!(stage.ask_reset("a@example.com").await, 200);
+}
+
 #[tokio::test]
 async fn without_a_time_of_verification_the_first_sight_of_the_domain_stands_in() {
     let stage = Stage::open().await;

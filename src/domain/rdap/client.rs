@@ -3,7 +3,8 @@
 //! 1. Redirects are followed (RFC 7480 §5.2), three at most.
 //! 2. Servers are https on public addresses. A name is checked when it is resolved for the connection, so an answer that changes
 //!    between check and use (DNS rebinding) leads nowhere. `allow_insecure` lifts both, for tests.
-//! 3. Bodies of over a mebibyte, connections of over 64 at a time and answers of over ten seconds are cut off.
+//! 3. Bodies of over a mebibyte and answers of over ten seconds are cut off. At most 64 questions are under way at a time, and at most eight
+//!    to one server, so that one which hangs keeps nobody from asking the others.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use dashmap::DashMap;
 use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -20,7 +22,8 @@ use tokio::sync::Semaphore;
 use crate::domain::SourceError;
 
 const MAX_BODY: usize = 1 << 20;
-const MAX_CONNECTIONS: usize = 64;
+const MAX_QUESTIONS: usize = 64;
+const MAX_QUESTIONS_TO_A_SERVER: usize = 8;
 const MAX_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Client {
     http: reqwest::Client,
     permits: Arc<Semaphore>,
+    /// By origin. Only servers that the bootstrap file or an override names get here.
+    permits_by_server: Arc<DashMap<String, Arc<Semaphore>>>,
     allow_insecure: bool,
 }
 
@@ -51,7 +56,8 @@ impl Client {
             builder = builder.dns_resolver(Arc::new(PublicAddresses));
         }
         let http = builder.build().map_err(|error| transport("the HTTP client", error))?;
-        Ok(Self { http, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), allow_insecure })
+        let permits = Arc::new(Semaphore::new(MAX_QUESTIONS));
+        Ok(Self { http, permits, permits_by_server: Arc::default(), allow_insecure })
     }
 
     /// Whether `url` may be asked.
@@ -59,12 +65,18 @@ impl Client {
         is_permitted(url, self.allow_insecure)
     }
 
+    fn server(&self, url: &Url) -> Arc<Semaphore> {
+        let permits = || Arc::new(Semaphore::new(MAX_QUESTIONS_TO_A_SERVER));
+        Arc::clone(&self.permits_by_server.entry(url.origin().ascii_serialization()).or_insert_with(permits))
+    }
+
     pub(super) async fn get(&self, url: &Url, accept: &'static str) -> Result<Answer, SourceError> {
         if !self.permits(url) {
             return Err(SourceError::Unusable { url: url.to_string(), what: "the server is not https on a public address" });
         }
         let failed = |error: reqwest::Error| transport(url.as_str(), error);
-        let _permit = self.permits.acquire().await;
+        let server = self.server(url);
+        let _permits = (server.acquire().await, self.permits.acquire().await);
         let mut response = self.http.get(url.clone()).header(ACCEPT, accept).send().await.map_err(failed)?;
         let too_long = || SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" };
         if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
