@@ -53,9 +53,8 @@ pub fn read(body: &[u8], domain: &RegistrableDomain) -> Result<Report, &'static 
     report.changed_at = events.of(&["last changed"]).max().or_else(|| events.of(&["last update"]).max());
     report.registrar = registrar(&answer);
     report.handle = text(&answer, "handle").filter(|handle| !handle.is_empty()).map(str::to_owned);
-    report.name_servers = ["nameservers", "nameServers"]
+    report.name_servers = items(&answer, "nameservers")
         .iter()
-        .flat_map(|member| items(&answer, member))
         .filter_map(|server| text(server, "ldhName"))
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
         .collect();
