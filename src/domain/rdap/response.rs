@@ -59,6 +59,7 @@ pub fn read(body: &[u8], domain: &RegistrableDomain) -> Result<Report, &'static 
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
         .collect();
     report.name_servers.sort_unstable();
+    report.name_servers.dedup();
     report.delegation_signed = answer.get("secureDNS").and_then(|dns| dns.get("delegationSigned")).and_then(boolean);
     Ok(report)
 }
