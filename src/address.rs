@@ -36,9 +36,9 @@ pub enum AddressError {
 /// One addr-spec, whose domain is registrable.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
-    text: Box<str>,
+    text: String,
     at: usize,
-    host: Box<str>,
+    host: String,
     domain: RegistrableDomain,
 }
 
@@ -57,7 +57,7 @@ impl Mailbox {
         let at = parsed.local_part().len();
         let host = host_name(text.get(at + 1..).unwrap_or_default())?;
         let domain = RegistrableDomain::of_host(&host)?;
-        Ok(Self { text: parsed.as_str().into(), at, host: host.into(), domain })
+        Ok(Self { text: parsed.into(), at, host, domain })
     }
 
     /// The address as it was written, without the white space around it.
@@ -193,22 +193,22 @@ fn host_name(host: &str) -> Result<String, AddressError> {
     } else {
         lower
     };
-    let is_ip_address = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    if name.len() > 253 || is_ip_address || !name.split('.').all(is_label) {
+    let is_ip_address = name.bytes().rev().take_while(|byte| *byte != b'.').all(|byte| byte.is_ascii_digit());
+    if name.len() > 253 || is_ip_address || !name.as_bytes().split(|byte| *byte == b'.').all(is_label) {
         return Err(AddressError::NotDomain);
     }
     Ok(name)
 }
 
-fn is_label(label: &str) -> bool {
+fn is_label(label: &[u8]) -> bool {
     (1..=63).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !label.starts_with('-')
-        && !label.ends_with('-')
+        && label.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        && !label.starts_with(b"-")
+        && !label.ends_with(b"-")
 }
 
 fn is_international(host: &str) -> bool {
-    !host.is_ascii() || host.split('.').any(|label| label.starts_with("xn--"))
+    !host.is_ascii() || host.contains("xn--")
 }
 
 /// Whether no normalisation or case folding, but that of ASCII letters, makes `text` another.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use http::request::Parts;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
@@ -115,11 +116,33 @@ pub struct RequestRecord {
     pub method: String,
     /// The path as it was sent, without query.
     pub path: String,
-    /// The caller's address, where the server told it by a Client extension.
+    /// The caller's address, where the server told it by a [`Client`] extension.
     pub client: Option<IpAddr>,
     /// The trace's identifier, from the header `traceparent` (W3C Trace Context §3.2).
     pub trace_id: Option<String>,
 }
+
+impl RequestRecord {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        Self {
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            client: parts.extensions.get::<Client>().map(|client| client.0),
+            trace_id: parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_id),
+        }
+    }
+}
+
+/// The second field of a `traceparent` (W3C Trace Context §3.2.2.3): 32 hexadecimal digits, not all zero.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) && id.bytes().any(|byte| byte != b'0');
+    is_id.then(|| id.to_owned())
+}
+
+/// The caller's address. A server that knows it puts it into the request's extensions, from where it gets into the audit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client(pub IpAddr);
 
 /// Why a record was not kept.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ pin_project! {
     #[project = RequestKindProjection]
     enum RequestKind<B: Body> {
         Passing { #[pin] body: B },
-        Read { read: Read<B> },
+        Read { read: Box<Read<B>> },
     }
 }
 
@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
 
     /// The body as it came, to be read once more.
     pub(crate) fn into_body(self) -> RequestBody<B> {
-        RequestBody { kind: RequestKind::Read { read: self } }
+        RequestBody { kind: RequestKind::Read { read: Box::new(self) } }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {

@@ -1,13 +1,17 @@
-//! The one place that reads the time, and the one that reads and prints it as text.
+//! The one place that reads the time, keeps limits of it, and reads and prints it as text.
 //!
 //! Everything else takes the time as an argument or asks a [`Clock`], so that a test can replay the year 2022.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use tokio::time::error::Elapsed;
 
 /// Tells the time. [`SystemClock`] unless a test or a simulation sets its own.
 pub trait Clock: Send + Sync + 'static {
@@ -29,6 +33,15 @@ impl Clock for SystemClock {
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> SystemTime {
         (**self).now()
+    }
+}
+
+/// What `future` gives within `limit`. One that gives it at once, as most do, costs no timer.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(limit, future).await,
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::timeout;
+use http::request::Parts;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::account::{Account, Directory, DirectoryError};
-use crate::address::Mailbox;
+use crate::address::{Mailbox, RegistrableDomain};
 use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRecord};
-use crate::clock::{Clock, SystemClock};
-use crate::domain::DomainSource;
+use crate::clock::{Clock, SystemClock, within};
 use crate::domain::cache::{Cache, CacheSettings};
+use crate::domain::{DomainSource, Sighting};
 use crate::policy::{Evidence, Policy, judge};
 use crate::verdict::{Reason, Verdict};
 
@@ -48,13 +48,24 @@ pub enum AssessError {
 /// One account, and what was found about it.
 struct Judged {
     account: Account,
-    domain: Option<DomainRecord>,
+    domain: Option<RegistrableDomain>,
+    sighting: Option<Sighting>,
     verdict: Verdict,
 }
 
-/// What is to be recorded beside a verdict.
-pub(crate) struct Occasion {
-    pub(crate) request: Option<RequestRecord>,
+impl Judged {
+    fn domain_record(&self) -> Option<DomainRecord> {
+        let (domain, standing) = self.domain.as_ref().zip(self.verdict.standing())?;
+        Some(DomainRecord::new(domain.as_str(), standing, self.sighting.as_ref()))
+    }
+}
+
+/// What a verdict is about, beside the addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Occasion<'r> {
+    /// The request. `None` where the application asks by itself.
+    pub(crate) request: Option<&'r Parts>,
+    /// Whether the verdict is carried out.
     pub(crate) enforced: bool,
 }
 
@@ -76,28 +87,33 @@ impl Gatekeeper {
     }
 
     /// The verdict about a request for all of `addresses`, carried out where that is the occasion's wish, and recorded.
-    pub(crate) async fn decide(&self, addresses: &[&str], occasion: Occasion) -> Result<Verdict, AssessError> {
+    pub(crate) async fn decide<A: AsRef<str>>(&self, addresses: &[A], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
         let mut judged = Vec::new();
         for address in addresses {
-            let Ok(mailbox) = Mailbox::parse(address) else { return self.refuse(Reason::TargetInvalid, occasion).await };
+            let Ok(mailbox) = Mailbox::parse(address.as_ref()) else { return self.refuse(Reason::TargetInvalid, occasion).await };
             for account in self.inner.find(&mailbox).await? {
                 judged.push(self.inner.judge(&mailbox, account).await);
             }
         }
-        if occasion.enforced && judged.iter().any(|judged| judged.verdict.unverify().is_some()) {
+        if !self.inner.record_allowed && judged.iter().all(|one| one.verdict.is_allowed()) {
+            return Ok(judged.pop().map(|one| one.verdict).unwrap_or_default());
+        }
+        let enforced = occasion.enforced;
+        let request = occasion.request.map(RequestRecord::of);
+        if enforced && judged.iter().any(|one| one.verdict.unverify().is_some()) {
             // What takes a verification away must also be recorded, even if the caller hangs up between the two.
             let inner = Arc::clone(&self.inner);
-            let carried_out = tokio::spawn(async move { inner.carry_out(judged, occasion).await });
+            let carried_out = tokio::spawn(async move { inner.carry_out(judged, request, enforced).await });
             return carried_out.await.map_err(|_| AuditError::Closed)?;
         }
-        self.inner.carry_out(judged, occasion).await
+        self.inner.carry_out(judged, request, enforced).await
     }
 
     /// The verdict about a request that can't be read, recorded.
-    pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion) -> Result<Verdict, AssessError> {
-        let mut record = self.inner.record(&Verdict::refusal(reason), None, &occasion);
-        let verdict = Verdict::refusal(reason).recorded_as(record.id);
-        record.event = Event::ResetBlocked;
+    pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
+        let verdict = Verdict::refusal(reason);
+        let record = self.inner.record(&verdict, None, occasion.request.map(RequestRecord::of), occasion.enforced);
+        let verdict = verdict.recorded_as(record.id);
         self.inner.keep(vec![record]).await?;
         Ok(verdict)
     }
@@ -106,19 +122,22 @@ impl Gatekeeper {
 impl Inner {
     async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
         let operation = "finding accounts";
-        timeout(PATIENCE, self.directory.find(mailbox)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
+        within(PATIENCE, (*self.directory).find(mailbox)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
     }
 
     /// Judges `account`, which the directory found for `requested`, by its own address and domain.
     async fn judge(&self, requested: &Mailbox, account: Account) -> Judged {
         let requested_is_stored = requested.equals(&account.email);
-        let stored = if requested_is_stored { Some(requested.clone()) } else { Mailbox::parse(&account.email).ok() };
-        let domain = stored.as_ref().map(Mailbox::domain);
+        let domain = if requested_is_stored {
+            Some(requested.domain().clone())
+        } else {
+            Mailbox::parse(&account.email).ok().map(|stored| stored.domain().clone())
+        };
         // A verification of the future, by a clock ahead of ours, counts as one of this moment, also when the answer is there.
         let asked_at = self.clock.now();
         let verified_at = account.verified_at.map(|at| at.min(asked_at));
         let since = verified_at.unwrap_or(SystemTime::UNIX_EPOCH);
-        let sighting = match domain {
+        let sighting = match &domain {
             Some(domain) if account.verified => self.domains.sighting(domain, since).await.ok(),
             // A block is certain, so nobody is asked.
             Some(domain) => self.domains.known(domain),
@@ -126,28 +145,25 @@ impl Inner {
         };
         let evidence = Evidence { verified: account.verified, verified_at, requested_is_stored, domain: sighting.as_ref() };
         let verdict = judge(&self.policy, &evidence, self.clock.now());
-        let domain =
-            domain.zip(verdict.standing()).map(|(domain, standing)| DomainRecord::new(domain.as_str(), standing, sighting.as_ref()));
-        Judged { account, domain, verdict }
+        Judged { account, domain, sighting, verdict }
     }
 
     /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else any.
-    async fn carry_out(&self, judged: Vec<Judged>, occasion: Occasion) -> Result<Verdict, AssessError> {
+    async fn carry_out(&self, judged: Vec<Judged>, request: Option<RequestRecord>, enforced: bool) -> Result<Verdict, AssessError> {
         let mut records = Vec::new();
-        for one in judged.iter().filter(|_| occasion.enforced) {
+        for one in judged.iter().filter(|_| enforced) {
             if let Some(reason) = one.verdict.unverify()
                 && self.unverify(&one.account, reason).await
             {
-                records.push(Record { event: Event::EmailUnverified, ..self.record(&one.verdict, Some(one), &occasion) });
+                let record = self.record(&one.verdict, Some(one), request.clone(), enforced);
+                records.push(Record { event: Event::EmailUnverified, ..record });
             }
         }
         let deciding = judged.iter().find(|one| !one.verdict.is_allowed()).or_else(|| judged.first());
-        let mut verdict = deciding.map_or_else(Verdict::default, |one| one.verdict.clone());
-        if self.record_allowed || !verdict.is_allowed() {
-            let record = self.record(&verdict, deciding, &occasion);
-            verdict = verdict.recorded_as(record.id);
-            records.push(record);
-        }
+        let verdict = deciding.map_or_else(Verdict::default, |one| one.verdict.clone());
+        let record = self.record(&verdict, deciding, request, enforced);
+        let verdict = verdict.recorded_as(record.id);
+        records.push(record);
         self.keep(records).await?;
         Ok(verdict)
     }
@@ -155,14 +171,14 @@ impl Inner {
     /// Whether this call took the verification away. A failure leaves the account blocked by the same reason next time.
     async fn unverify(&self, account: &Account, reason: Reason) -> bool {
         let operation = "un-verifying an account";
-        let done = timeout(PATIENCE, self.directory.unverify(account, reason)).await;
+        let done = within(PATIENCE, (*self.directory).unverify(account, reason)).await;
         done.unwrap_or(Err(DirectoryError::Timeout { operation })).unwrap_or_else(|error| {
             tracing::error!(account = %account.id, error = &error as &dyn std::error::Error, "the address stays verified although it must not");
             false
         })
     }
 
-    fn record(&self, verdict: &Verdict, judged: Option<&Judged>, occasion: &Occasion) -> Record {
+    fn record(&self, verdict: &Verdict, judged: Option<&Judged>, request: Option<RequestRecord>, enforced: bool) -> Record {
         let time = self.clock.now();
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Record {
@@ -170,20 +186,17 @@ impl Inner {
             time,
             event: if verdict.is_allowed() { Event::ResetAllowed } else { Event::ResetBlocked },
             verdict: verdict.as_str(),
-            enforced: occasion.enforced,
+            enforced,
             reasons: verdict.reasons().to_vec(),
             notices: verdict.notices().to_vec(),
             account: judged.map(|judged| judged.account.clone()),
-            domain: judged.and_then(|judged| judged.domain.clone()),
-            request: occasion.request.clone(),
+            domain: judged.and_then(Judged::domain_record),
+            request,
         }
     }
 
     async fn keep(&self, records: Vec<Record>) -> Result<(), AuditError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let kept = timeout(PATIENCE, self.audit.record(records)).await.unwrap_or(Err(AuditError::Timeout));
+        let kept = within(PATIENCE, (*self.audit).record(records)).await.unwrap_or(Err(AuditError::Timeout));
         kept.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a verdict could not be recorded"))
     }
 }

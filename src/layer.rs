@@ -11,7 +11,6 @@
 //! shows the application another request than the one that was judged. Put it outside.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,20 +25,16 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::audit::RequestRecord;
 use crate::body::{Read, Reading, RequestBody, ResponseBody};
+use crate::clock::within;
 use crate::gatekeeper::{AssessError, Gatekeeper, Occasion};
 use crate::reply::{Answer, Reply};
-use crate::route::{Concern, Guard, Guards, is_post, methods};
+use crate::route::{Concern, Guard, Guards, is_post, judging};
 use crate::target::{self, Query, Readable, Refusal};
 use crate::verdict::Verdict;
 
 /// How long the body of a guarded request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The caller's address. A server that knows it puts it into the request's extensions, from where it gets into the audit record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Client(pub IpAddr);
 
 /// Puts a [`Gatekeeper`] in front of a service.
 ///
@@ -110,20 +105,35 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.settings.guards.concern(&request) {
             Concern::None => {}
             Concern::Tunnel => refuse_upgrade(&mut request),
-            Concern::Recovery => {
-                refuse_upgrade(&mut request);
-                // The clone has not been made ready; the service that has been is the one to call.
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                let judged = Box::pin(judged(Arc::clone(&self.settings), ready, request));
-                return ResponseFuture { kind: Kind::Guarded { judged } };
-            }
+            Concern::Recovery => return self.recovery(request),
         }
         ResponseFuture { kind: Kind::Passing { inner: self.inner.call(request.map(RequestBody::passing)) } }
+    }
+}
+
+impl<S> GatekeeperService<S> {
+    // Apart from the usual path, which stays short enough to be inlined.
+    #[cold]
+    fn recovery<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future, R, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Send,
+        R: 'static,
+    {
+        refuse_upgrade(&mut request);
+        // The clone has not been made ready; the service that has been is the one to call.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        let judged = Box::pin(judged(Arc::clone(&self.settings), ready, request));
+        ResponseFuture { kind: Kind::Guarded { judged } }
     }
 }
 
@@ -140,52 +150,98 @@ where
     B: Body<Data = Bytes>,
 {
     let (mut parts, body) = request.into_parts();
-    let body = if settings.must_read(&parts) {
-        let mut read = Read::new(body);
-        match settings.decide(&parts, &mut read).await {
-            Ok(verdict) => drop(verdict.map(|verdict| parts.extensions.insert(verdict))),
-            Err(refused) => {
-                let (answer, verdict) = *refused;
-                let mut response = answer.response(&parts.headers).map(ResponseBody::reply);
-                drop(verdict.map(|verdict| response.extensions_mut().insert(verdict)));
-                return Ok(response);
-            }
+    let (body, outcome) = settings.outcome(&parts, body).await;
+    match outcome {
+        Ok(verdict) => {
+            drop(verdict.map(|verdict| parts.extensions.insert(verdict)));
+            ready.call(Request::from_parts(parts, body)).await.map(|response| response.map(ResponseBody::application))
         }
-        read.into_body()
-    } else {
-        RequestBody::passing(body)
-    };
-    ready.call(Request::from_parts(parts, body)).await.map(|response| response.map(ResponseBody::application))
+        Err(refused) => {
+            let (answer, verdict) = *refused;
+            let mut response = answer.response(&parts.headers).map(ResponseBody::reply);
+            drop(verdict.map(|verdict| response.extensions_mut().insert(verdict)));
+            Ok(response)
+        }
+    }
 }
 
 /// What is answered in the application's place, and the verdict behind it.
 type Refused = Box<(Answer, Option<Verdict>)>;
 
-impl Settings {
+/// What is known of a request before its body is read.
+#[derive(Clone, Copy)]
+struct Head<'h> {
+    parts: &'h Parts,
+    query: &'h Query<'h>,
+    /// The guards whose path this may be.
+    guards: &'h [&'h Guard],
+}
+
+impl Head<'_> {
     /// Whether the body has to be read: some guard judges this request, or would if its form named another method.
-    fn must_read(&self, parts: &Parts) -> bool {
+    fn needs_body(self) -> bool {
         let may_hold_override = || {
-            let mut types = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).peekable();
+            let mut types = self.parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).peekable();
             types.peek().is_none() || types.any(|value| contains(value, b"form") || contains(value, b"json"))
         };
-        match Query::read(&parts.uri) {
-            Ok(query) => {
-                let methods = methods(&parts.method, &parts.headers, &query.method_overrides());
-                !self.guards.judging(&parts.uri, &methods).is_empty() || (is_post(&parts.method) && may_hold_override())
-            }
-            Err(_) => true,
-        }
+        let overrides = self.query.method_overrides();
+        let is_judged = judging(self.guards, self.parts, &overrides).next().is_some();
+        is_judged || (is_post(&self.parts.method) && may_hold_override())
     }
 
-    /// The verdict that lets the request through, if it was one to be judged, or the answer that refuses it.
-    async fn decide<B: Body<Data = Bytes>>(&self, parts: &Parts, read: &mut Read<B>) -> Result<Option<Verdict>, Refused> {
-        let occasion = Occasion { request: Some(request_record(parts)), enforced: self.reply.enforces() };
-        let (refusal, verdict) = match self.requested(parts, read).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(addresses)) => {
-                let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-                (None, self.gatekeeper.decide(&addresses, occasion).await)
+    /// The addresses that the request names for the guards that judge it. `None` where none does, or it names nobody and may.
+    async fn requested<B: Body<Data = Bytes>>(self, read: &mut Read<B>) -> Result<Option<Vec<String>>, Refusal> {
+        let Self { parts, query, guards } = self;
+        let limit = guards.iter().map(|guard| guard.body_limit).max().unwrap_or_default();
+        match within(BODY_TIMEOUT, read.fill(limit)).await {
+            Ok(Reading::Complete) => {}
+            Ok(Reading::TooLong) => return Err(Refusal::too_large()),
+            Ok(Reading::Failed) => return Err(Refusal::undecodable("The body broke off.")),
+            Err(_) => return Err(Refusal::undecodable("The body took too long to arrive.")),
+        }
+        let bytes = read.bytes();
+        let body = target::Body::read(&parts.headers, &bytes).await?;
+        let overrides = [query.method_overrides(), body.method_overrides()].concat();
+        let mut guards = judging(guards, parts, &overrides).peekable();
+        if guards.peek().is_none() && !matches!(body, target::Body::Form(_)) && contains(&bytes, b"_method") {
+            // Some frameworks look for an override in JSON, or in a body without a type.
+            return Err(Refusal::undecodable("The body may name another method."));
+        }
+        let readable = Readable { parts, query, body: &body };
+        let mut addresses = Vec::new();
+        for guard in guards {
+            if bytes.len() > guard.body_limit {
+                return Err(Refusal::too_large());
             }
+            addresses.extend(readable.requested(guard)?);
+        }
+        Ok((!addresses.is_empty()).then_some(addresses))
+    }
+}
+
+impl Settings {
+    /// The body to be handed on, with the verdict that lets the request through, if it was one to be judged, or the answer that refuses it.
+    async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (RequestBody<B>, Result<Option<Verdict>, Refused>) {
+        let guards = self.guards.at(parts.uri.path());
+        let query = Query::read(&parts.uri);
+        let head = query.as_ref().map(|query| Head { parts, query, guards: &guards });
+        if head.is_ok_and(|head| !head.needs_body()) {
+            return (RequestBody::passing(body), Ok(None));
+        }
+        let mut read = Read::new(body);
+        let requested = match head {
+            Ok(head) => head.requested(&mut read).await,
+            Err(refusal) => Err(*refusal),
+        };
+        let outcome = self.decide(parts, requested).await;
+        (read.into_body(), outcome)
+    }
+
+    async fn decide(&self, parts: &Parts, requested: Result<Option<Vec<String>>, Refusal>) -> Result<Option<Verdict>, Refused> {
+        let occasion = Occasion { request: Some(parts), enforced: self.reply.enforces() };
+        let (refusal, verdict) = match requested {
+            Ok(None) => return Ok(None),
+            Ok(Some(addresses)) => (None, self.gatekeeper.decide(&addresses, occasion).await),
             Err(refusal) => (Some(refusal), self.gatekeeper.refuse(refusal.reason, occasion).await),
         };
         let answer = match &verdict {
@@ -203,36 +259,6 @@ impl Settings {
             None => Ok(verdict.ok()),
         }
     }
-
-    /// The addresses that the request names for the guards that judge it. `None` where none does, or it names nobody and may.
-    async fn requested<B: Body<Data = Bytes>>(&self, parts: &Parts, read: &mut Read<B>) -> Result<Option<Vec<String>>, Refusal> {
-        let limit = self.guards.body_limit(&parts.uri);
-        let reading = tokio::time::timeout(BODY_TIMEOUT, read.fill(limit)).await;
-        match reading {
-            Ok(Reading::Complete) => {}
-            Ok(Reading::TooLong) => return Err(Refusal::too_large()),
-            Ok(Reading::Failed) => return Err(Refusal::undecodable("The body broke off.")),
-            Err(_) => return Err(Refusal::undecodable("The body took too long to arrive.")),
-        }
-        let bytes = read.bytes();
-        let query = Query::read(&parts.uri)?;
-        let body = target::Body::read(&parts.headers, &bytes).await?;
-        let overrides = [query.method_overrides(), body.method_overrides()].concat();
-        let guards = self.guards.judging(&parts.uri, &methods(&parts.method, &parts.headers, &overrides));
-        if guards.is_empty() && !matches!(body, target::Body::Form(_)) && contains(&bytes, b"_method") {
-            // Some frameworks look for an override in JSON, or in a body without a type.
-            return Err(Refusal::undecodable("The body may name another method."));
-        }
-        let readable = Readable { parts, query: &query, body: &body };
-        let mut addresses = Vec::new();
-        for guard in guards {
-            if bytes.len() > guard.body_limit {
-                return Err(Refusal::too_large());
-            }
-            addresses.extend(readable.requested(guard)?);
-        }
-        Ok((!addresses.is_empty()).then_some(addresses))
-    }
 }
 
 fn log(error: &AssessError) {
@@ -241,22 +267,6 @@ fn log(error: &AssessError) {
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
-}
-
-fn request_record(parts: &Parts) -> RequestRecord {
-    RequestRecord {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        client: parts.extensions.get::<Client>().map(|client| client.0),
-        trace_id: parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_id),
-    }
-}
-
-/// The second field of a `traceparent` (W3C Trace Context §3.2.2.3): 32 hexadecimal digits, not all zero.
-fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.split('-').nth(1)?;
-    let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) && id.bytes().any(|byte| byte != b'0');
-    is_id.then(|| id.to_owned())
 }
 
 pin_project! {

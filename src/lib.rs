@@ -72,10 +72,11 @@ pub mod testing;
 mod verdict;
 
 pub use address::{AddressError, Mailbox, RegistrableDomain};
+pub use audit::Client;
 pub use body::{RequestBody, ResponseBody};
 pub use clock::{Clock, SystemClock};
 pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder};
-pub use layer::{Client, GatekeeperLayer, GatekeeperService, ResponseFuture};
+pub use layer::{GatekeeperLayer, GatekeeperService, ResponseFuture};
 pub use policy::{Evidence, OnUnknown, Policy, judge};
 pub use reply::Reply;
 pub use route::{Guard, GuardError};

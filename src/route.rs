@@ -12,8 +12,12 @@
 
 mod path;
 
-use http::header::{HeaderMap, UPGRADE};
-use http::{Method, Request, Uri, Version};
+use std::cell::LazyCell;
+
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{Method, Request};
+use hyper::upgrade::OnUpgrade;
 
 use self::path::{ENCODED_SLASH, Reading, fold, readings};
 use crate::target::{Missing, Target};
@@ -154,63 +158,78 @@ impl Guards {
     }
 
     /// Decides, without allocating for a path in plain spelling, whether the request has to be looked at.
+    #[inline]
     pub(crate) fn concern<B>(&self, request: &Request<B>) -> Concern {
-        let is_upgrade = request.version() == Version::HTTP_11 && request.headers().contains_key(UPGRADE);
-        if !is_upgrade && !self.cover_a_safe_method && is_safe(request.method()) {
+        // The server leaves this where the caller asks for an upgrade; without it, nobody can take the connection over.
+        let is_upgrade = request.extensions().get::<OnUpgrade>().is_some();
+        let is_usual = *request.method() == Method::GET && !self.cover_a_safe_method && !is_upgrade;
+        if is_usual { Concern::None } else { self.concern_at(request.uri().path(), request.method(), is_upgrade) }
+    }
+
+    fn concern_at(&self, path: &str, method: &Method, is_upgrade: bool) -> Concern {
+        if !is_upgrade && !self.cover_a_safe_method && is_safe(method) {
             return Concern::None;
         }
-        let mut concern = Concern::None;
-        for guard in self.at(request.uri().path()) {
-            // A POST may stand for another method.
-            if guard.covers(request.method()) || is_post(request.method()) {
-                return Concern::Recovery;
-            }
-            if is_upgrade {
-                concern = Concern::Tunnel;
-            }
+        // A POST may stand for another method.
+        let judges = |guard: &Guard| guard.covers(method) || is_post(method);
+        let (mut is_judged, mut is_guarded) = (false, false);
+        self.visit(path, |guard| {
+            is_judged |= judges(guard);
+            is_guarded = true;
+        });
+        match (is_judged, is_guarded && is_upgrade) {
+            (true, _) => Concern::Recovery,
+            (false, true) => Concern::Tunnel,
+            (false, false) => Concern::None,
         }
-        concern
     }
 
     /// The guards whose path this may be.
-    fn at<'g, 'p>(&'g self, path: &'p str) -> impl Iterator<Item = &'g Guard> + use<'g, 'p> {
+    pub(crate) fn at(&self, path: &str) -> Vec<&Guard> {
+        let mut guards = Vec::new();
+        self.visit(path, |guard| guards.push(guard));
+        guards
+    }
+
+    fn visit<'g>(&'g self, path: &str, mut visit: impl FnMut(&'g Guard)) {
+        if let Some(path) = path::plain(path) {
+            return self.guards.iter().filter(|guard| guard.pattern.is(path)).for_each(visit);
+        }
         let readings = readings(path);
-        self.guards.iter().filter(move |guard| readings.iter().any(|reading| guard.pattern.matches(reading)))
+        let matches = |guard: &&Guard| readings.iter().any(|reading| guard.pattern.matches(reading));
+        self.guards.iter().filter(matches).for_each(&mut visit);
     }
+}
 
-    /// The guards that judge a request with these methods, or might where its form holds an override that is not known yet.
-    pub(crate) fn judging<'g>(&'g self, uri: &Uri, methods: &[Method]) -> Vec<&'g Guard> {
-        self.at(uri.path()).filter(|guard| methods.iter().any(|method| guard.covers(method))).collect()
-    }
-
-    /// The largest body that any guard at this path allows.
-    pub(crate) fn body_limit(&self, uri: &Uri) -> usize {
-        self.at(uri.path()).map(|guard| guard.body_limit).max().unwrap_or(BODY_LIMIT)
-    }
+/// Those of `guards` that judge a request whose query and form hold these values of `_method`.
+pub(crate) fn judging<'g>(guards: &[&'g Guard], parts: &Parts, fields: &[&str]) -> impl Iterator<Item = &'g Guard> {
+    // Most guards cover the request's own method, and then nobody needs to know the others.
+    let others = LazyCell::new(move || overrides(&parts.method, &parts.headers, fields));
+    guards.iter().copied().filter(move |guard| guard.covers(&parts.method) || others.iter().any(|other| guard.covers(other)))
 }
 
 pub(crate) fn is_post(method: &Method) -> bool {
     *method == Method::POST || method.as_str().eq_ignore_ascii_case("POST")
 }
 
-/// The methods that a request with these headers and `_method` values counts as: its own and, of a POST, those of its overrides.
-pub(crate) fn methods(method: &Method, headers: &HeaderMap, fields: &[&str]) -> Vec<Method> {
-    let mut methods = vec![method.clone()];
-    if is_post(method) {
-        // CGI and its heirs make one of `_` and `-` in a header's name.
-        let is_override = |name: &str| OVERRIDES.contains(&name.replace('_', "-").as_str());
-        let headers = headers.iter().filter(|(name, _)| is_override(name.as_str())).filter_map(|(_, value)| value.to_str().ok());
-        let named = headers.flat_map(|value| value.split(',')).chain(fields.iter().copied());
-        methods.extend(named.filter_map(|name| Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes()).ok()));
+/// The methods that a request with these headers and values of `_method` counts as besides its own, if it is a POST.
+fn overrides(method: &Method, headers: &HeaderMap, fields: &[&str]) -> Vec<Method> {
+    if !is_post(method) {
+        return Vec::new();
     }
-    methods
+    // CGI and its heirs make one of `_` and `-` in a header's name.
+    let is_override = |name: &str| OVERRIDES.contains(&name.replace('_', "-").as_str());
+    let headers = headers.iter().filter(|(name, _)| is_override(name.as_str())).filter_map(|(_, value)| value.to_str().ok());
+    let named = headers.flat_map(|value| value.split(',')).chain(fields.iter().copied());
+    named.filter_map(|name| Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes()).ok()).collect()
 }
 
 /// A path pattern, in lower case but for the names of its parameters.
 #[derive(Debug, Clone)]
 struct Pattern {
-    /// A pattern without parameters, which needs no router.
-    literal: Option<String>,
+    /// What stands before the first parameter, or all there is, which then needs no router.
+    literal: String,
+    is_literal: bool,
     /// A parameter takes all of its segment, dots included.
     ends_in_parameter: bool,
     router: matchit::Router<()>,
@@ -230,8 +249,8 @@ impl Pattern {
         }
         let mut router = matchit::Router::new();
         router.insert(folded.as_str(), ()).map_err(|error| error.to_string())?;
-        let ends_in_parameter = folded.ends_with('}');
-        Ok(Self { literal: (!folded.contains(['{', '}'])).then_some(folded), ends_in_parameter, router })
+        let literal = folded.split(['{', '}']).next().unwrap_or_default().to_owned();
+        Ok(Self { is_literal: literal == folded, ends_in_parameter: folded.ends_with('}'), literal, router })
     }
 
     fn matches(&self, reading: &Reading<'_>) -> bool {
@@ -239,10 +258,7 @@ impl Pattern {
     }
 
     fn is(&self, folded: &str) -> bool {
-        match &self.literal {
-            Some(literal) => literal == folded,
-            None => self.router.at(folded).is_ok(),
-        }
+        if self.is_literal { self.literal == folded } else { folded.starts_with(&self.literal) && self.router.at(folded).is_ok() }
     }
 
     fn parameter(&self, reading: &Reading<'_>, name: &str) -> Option<String> {
@@ -346,15 +362,15 @@ mod tests {
     #[test]
     fn an_override_of_a_post_counts_as_both_methods() {
         let put = guards(Guard::path("/reset").methods([Method::PUT]));
-        let uri = Uri::from_static("/reset");
-        let mut headers = HeaderMap::new();
-        assert!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).is_empty());
-        assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &["put"])).len(), 1);
-        headers.append("x-http-method-override", "get".parse().unwrap());
-        assert!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).is_empty());
-        headers.append("x_http_method_override", "Patch, Put".parse().unwrap());
-        assert_eq!(put.judging(&uri, &methods(&Method::POST, &headers, &[])).len(), 1);
-        assert!(put.judging(&uri, &methods(&Method::GET, &headers, &[])).is_empty());
+        let (mut parts, ()) = Request::post("/reset").body(()).unwrap().into_parts();
+        assert_eq!(judging(&put.at("/reset"), &parts, &[]).count(), 0);
+        assert_eq!(judging(&put.at("/reset"), &parts, &["put"]).count(), 1);
+        parts.headers.append("x-http-method-override", "get".parse().unwrap());
+        assert_eq!(judging(&put.at("/reset"), &parts, &[]).count(), 0);
+        parts.headers.append("x_http_method_override", "Patch, Put".parse().unwrap());
+        assert_eq!(judging(&put.at("/reset"), &parts, &[]).count(), 1);
+        parts.method = Method::GET;
+        assert_eq!(judging(&put.at("/reset"), &parts, &[]).count(), 0);
     }
 
     #[test]

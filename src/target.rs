@@ -179,13 +179,16 @@ impl<'b> Body<'b> {
         if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(Refusal::unsupported("The body must not have a content encoding."));
         }
+        let text = || std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."));
+        if is_plain_form(headers) {
+            return form::fields(text()?).map(Self::Form);
+        }
         let Some(content_type) = content_type(headers)? else { return Ok(Self::Other("The body has no content type.")) };
         let is_json = content_type.subtype() == mime::JSON || content_type.suffix() == Some(mime::JSON);
         match (content_type.type_(), content_type.subtype()) {
             (mime::APPLICATION, mime::WWW_FORM_URLENCODED) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET])?;
-                let text = std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."))?;
-                form::fields(text).map(Self::Form)
+                form::fields(text()?).map(Self::Form)
             }
             (mime::MULTIPART, mime::FORM_DATA) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
@@ -212,6 +215,12 @@ const UNREADABLE_TYPE: &str = "The body's content type is not one in which this 
 
 fn method_overrides<'a>(fields: &'a [Field<'_>]) -> impl Iterator<Item = &'a str> {
     fields.iter().filter(|field| is_lookalike(&field.name, "_method")).filter_map(|field| field.value.as_deref())
+}
+
+/// Whether the one content type is a form's as browsers spell it, which needs no parser.
+fn is_plain_form(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    values.next().is_some_and(|value| value == mime::APPLICATION_WWW_FORM_URLENCODED.as_ref()) && values.next().is_none()
 }
 
 /// The one content type, if there is any.
@@ -264,7 +273,7 @@ impl<'r> Readable<'r> {
     pub(crate) fn requested(self, guard: &Guard) -> Result<Option<String>, Refusal> {
         let mut listed = Vec::new();
         for target in &guard.targets {
-            listed.extend(self.values(guard, target)?);
+            self.values(guard, target, &mut listed)?;
         }
         let elsewhere = self.values_elsewhere(guard)?;
         listed.retain(|value| !value.trim().is_empty());
@@ -285,17 +294,17 @@ impl<'r> Readable<'r> {
     fn values_elsewhere(self, guard: &Guard) -> Result<Vec<Cow<'r, str>>, Refusal> {
         let mut values = Vec::new();
         for field in guard.targets.iter().filter_map(Target::field) {
-            let is_listed = |twin: &Place| guard.targets.iter().any(|target| target.0 == *twin);
-            if !self.query.0.is_empty() && !is_listed(&Place::Query(field.to_owned())) {
+            let is_listed = |is_twin: &dyn Fn(&Place) -> bool| guard.targets.iter().any(|target| is_twin(&target.0));
+            if !self.query.0.is_empty() && !is_listed(&|place| matches!(place, Place::Query(name) if name == field)) {
                 values.extend(form::only(field, &self.query.0)?.map(Cow::Borrowed));
             }
             match self.body {
-                Body::Form(fields) if !is_listed(&Place::Form(field.to_owned())) => {
-                    values.extend(form::only(field, fields)?.map(Cow::Borrowed))
+                Body::Form(fields) if !is_listed(&|place| matches!(place, Place::Form(name) if name == field)) => {
+                    values.extend(form::only(field, fields)?.map(Cow::Borrowed));
                 }
                 Body::Json(body) => {
                     let pointer = json::Pointer::to_member(field);
-                    if !is_listed(&Place::Json(pointer.clone())) {
+                    if !is_listed(&|place| matches!(place, Place::Json(listed) if *listed == pointer)) {
                         values.extend(json::only(&pointer, body)?.map(Cow::Owned));
                     }
                 }
@@ -308,8 +317,8 @@ impl<'r> Readable<'r> {
         Ok(values)
     }
 
-    /// What stands at `target`: one value, or as many as there are ways to read it.
-    fn values(self, guard: &Guard, target: &Target) -> Result<Vec<Cow<'r, str>>, Refusal> {
+    /// Adds what stands at `target` to `values`: one value, or as many as there are ways to read it.
+    fn values(self, guard: &Guard, target: &Target, values: &mut Vec<Cow<'r, str>>) -> Result<(), Refusal> {
         let value = match (&target.0, self.body) {
             (Place::Form(field), Body::Form(fields)) => form::only(field, fields)?.map(Cow::Borrowed),
             (Place::Json(pointer), Body::Json(body)) => json::only(pointer, body)?.map(Cow::Owned),
@@ -322,10 +331,12 @@ impl<'r> Readable<'r> {
             (Place::Query(field), _) => form::only(field, &self.query.0)?.map(Cow::Borrowed),
             (Place::Header(name), _) => header(&self.parts.headers, name)?,
             (Place::Path(name), _) => {
-                return Ok(guard.path_parameters(self.parts.uri.path(), name).into_iter().map(Cow::Owned).collect());
+                values.extend(guard.path_parameters(self.parts.uri.path(), name).into_iter().map(Cow::Owned));
+                None
             }
         };
-        Ok(value.into_iter().collect())
+        values.extend(value);
+        Ok(())
     }
 }
 

@@ -39,8 +39,11 @@ impl FromIterator<Account> for MemoryDirectory {
 #[async_trait]
 impl Directory for MemoryDirectory {
     async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
-        let rows = |spelling: String| self.accounts.get(&spelling).map(|rows| rows.clone());
-        Ok(mailbox.spellings().filter_map(rows).flatten().collect())
+        let mut found = Vec::new();
+        for spelling in mailbox.spellings() {
+            found.extend(self.accounts.get(&spelling).into_iter().flat_map(|rows| rows.clone()));
+        }
+        Ok(found)
     }
 
     async fn unverify(&self, account: &Account, _reason: Reason) -> Result<bool, DirectoryError> {

@@ -73,12 +73,14 @@ struct Shared {
 
 struct Entry {
     known: Option<Known>,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
     used: AtomicBool,
 }
 
 struct Known {
     report: Arc<Report>,
+    /// The report's, kept here since every look at the report needs it.
+    ends_at: Option<SystemTime>,
     checked_at: SystemTime,
     first_seen_at: SystemTime,
 }
@@ -202,7 +204,9 @@ impl Shared {
     /// The answer that can be given without asking: a fresh report, or that the source is being left alone.
     fn remembered(&self, domain: &RegistrableDomain, since: SystemTime, now: SystemTime) -> Option<Outcome> {
         let entry = self.entries.get(domain)?;
-        entry.used.store(true, Ordering::Relaxed);
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
         if let Some(known) = &entry.known
             && known.checked_at >= since
             && known.is_fresh(&self.settings, now)
@@ -232,7 +236,7 @@ impl Shared {
             match answer {
                 Ok(report) => {
                     let first_seen_at = entry.known.as_ref().map_or(checked_at, |known| known.first_seen_at);
-                    let known = Known { report: Arc::new(report), checked_at, first_seen_at };
+                    let known = Known { ends_at: report.ends_at(), report: Arc::new(report), checked_at, first_seen_at };
                     let sighting = Sighting { cached: false, ..known.sighting(false) };
                     entry.known = Some(known);
                     entry.failure = None;
@@ -242,7 +246,7 @@ impl Shared {
                     tracing::warn!(%domain, error = &error as &dyn std::error::Error, "the live check could not tell");
                     let rest = error.retry_after().unwrap_or(REST).min(LONGEST_REST);
                     let error = Arc::new(error);
-                    entry.failure = Some(Failure { error: Arc::clone(&error), until: self.clock.now() + rest });
+                    entry.failure = Some(Box::new(Failure { error: Arc::clone(&error), until: self.clock.now() + rest }));
                     Err(error)
                 }
             }
@@ -290,7 +294,7 @@ impl Known {
 
     /// Whether the registration, still running when the report was made, has ended by the report's own dates.
     fn has_run_out(&self, now: SystemTime) -> bool {
-        self.report.ends_at().is_some_and(|end| self.checked_at < end && end <= now)
+        self.ends_at.is_some_and(|end| self.checked_at < end && end <= now)
     }
 
     fn sighting(&self, stale: bool) -> Sighting {

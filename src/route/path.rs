@@ -114,6 +114,17 @@ impl Habit {
     }
 }
 
+/// `path` without trailing slash, if it is in lower case and everybody reads and routes it alike.
+pub(super) fn plain(path: &str) -> Option<&str> {
+    let mut before = 0;
+    let is_plain = path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let is_repeated = std::mem::replace(&mut before, byte) == b'/' && byte == b'/';
+            matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_') && !is_repeated
+        });
+    is_plain.then(|| without_trailing_slash(path))
+}
+
 /// Reads `path` in every way that makes a difference. One in plain spelling costs no allocation.
 pub(super) fn readings(path: &str) -> Readings<'_> {
     if is_plain(path) {

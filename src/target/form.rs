@@ -42,15 +42,18 @@ fn field(piece: &str, is_doubtful: bool) -> Result<Field<'_>, Refusal> {
 
 /// `text` without escapes, if each is whole and together they are UTF-8.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains(['%', '+']) {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(text.into());
     }
-    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
-    if !text.split('%').skip(1).all(is_escape) {
+    let is_escape = |rest: &[u8]| matches!(rest, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    if !text.as_bytes().split(|byte| *byte == b'%').skip(1).all(is_escape) {
         return None;
     }
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()))
+    if text.contains('+') {
+        percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(|text| text.into_owned().into())
+    } else {
+        percent_decode_str(text).decode_utf8().ok()
+    }
 }
 
 /// The value of the one field called `name`. `None` where there is none.

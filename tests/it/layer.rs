@@ -151,12 +151,17 @@ async fn a_guarded_path_never_upgrades_its_connection() {
     let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
         let mut response = Response::new(Empty::<Bytes>::new());
         *response.headers_mut() = request.headers().clone();
+        assert_eq!(request.headers().contains_key("upgrade"), request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some());
         Ok::<_, Infallible>(response)
     });
     let asks = |method: &str, path: &str| {
         let request = Request::builder().method(method).uri(path).header("upgrade", "h2c").header("http2-settings", "AAMAAABk");
         let request = request.header("connection", "Upgrade, HTTP2-Settings").header("content-type", "application/x-www-form-urlencoded");
-        request.body(Full::from("email=a@example.com")).unwrap()
+        let mut request = request.body(Full::from("email=a@example.com")).unwrap();
+        // What hyper's server leaves in such a request, by which the connection can be taken over.
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        request.extensions_mut().insert(on_upgrade);
+        request
     };
     for (method, path, upgrades) in [("GET", "/password-reset", false), ("POST", "/password-reset/", false), ("GET", "/socket", true)] {
         let response = layer().layer(echo).oneshot(asks(method, path)).await.unwrap();
@@ -239,6 +244,23 @@ async fn it_guards_on_plain_hyper() {
             }
         }
     }
+}
+
+#[test]
+fn a_body_over_the_limit_makes_nothing_be_allocated_beyond_it() {
+    static CHUNK: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let inner = service_fn(|_: Request<RequestBody<_>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+    let mut service = layer().layer(inner);
+    let chunks = (0..100_000).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&CHUNK))));
+    let request = Request::post("/password-reset").header("content-type", "application/x-www-form-urlencoded");
+    let request = request.body(StreamBody::new(futures_util::stream::iter(chunks))).unwrap();
+    let mut status = None;
+    let allocated = allocation_counter::measure(|| {
+        status = Some(runtime.block_on(async { service.ready().await.unwrap().call(request).await.unwrap().status() }));
+    });
+    assert_eq!(status, Some(StatusCode::PAYLOAD_TOO_LARGE));
+    assert!(allocated.bytes_max < 64 * 1024, "{} bytes", allocated.bytes_max);
 }
 
 #[tokio::test]

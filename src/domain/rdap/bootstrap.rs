@@ -159,4 +159,30 @@ mod tests {
         assert_eq!(found(&services, "example.org"), None);
         assert!(Services::read(b"{}").is_none() && Services::read(b"[]").is_none() && Services::read(b"<html>").is_none());
     }
+    #[tokio::test(start_paused = true)]
+    async fn a_day_later_it_is_loaded_anew_and_a_bad_copy_replaces_no_good_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |base: &str| std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["{base}"]]]}}"#)).unwrap();
+        write("https://one.example/");
+        let client = Client::new(false).unwrap();
+        let bootstrap = Bootstrap::load(file.path().display().to_string(), &client).await.unwrap();
+        let current = || found(&bootstrap.services(&client), "example.com").unwrap();
+
+        write("https://two.example/");
+        tokio::time::advance(REFRESH_AFTER - Duration::from_secs(60)).await;
+        assert_eq!(current(), "https://one.example/");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        while current() != "https://two.example/" {
+            tokio::task::yield_now().await;
+        }
+
+        std::fs::write(file.path(), "<html>").unwrap();
+        tokio::time::advance(REFRESH_AFTER).await;
+        assert!(bootstrap.claim_refresh());
+        bootstrap.refresh(&client).await;
+        assert_eq!(current(), "https://two.example/");
+        assert!(!bootstrap.claim_refresh(), "the next try is some minutes off");
+        tokio::time::advance(RETRY_AFTER).await;
+        assert!(bootstrap.claim_refresh());
+    }
 }
