@@ -143,3 +143,144 @@ fn is_reregistered(sighting: &Sighting, verified_at: Option<SystemTime>) -> bool
 fn lies_after(time: SystemTime, baseline: SystemTime, margin: Duration) -> bool {
     time.duration_since(baseline).is_ok_and(|after| after > margin)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::parse;
+    use crate::domain::Report;
+
+    const NOW: &str = "2026-01-31T12:00:00Z";
+    const VERIFIED: &str = "2020-01-01T00:00:00Z";
+
+    fn at(text: &str) -> SystemTime {
+        parse(text).unwrap()
+    }
+
+    fn seen(statuses: &[&str], registered_at: &str, expires_at: &str) -> Sighting {
+        let mut report = Report::registered("test");
+        report.statuses = statuses.iter().map(|status| Status::from(*status)).collect();
+        report.registered_at = parse(registered_at);
+        report.expires_at = parse(expires_at);
+        Sighting::first(report, at(NOW))
+    }
+
+    fn judged(
+        change: impl FnOnce(&mut Policy, &mut Evidence<'_>),
+        sighting: Option<&Sighting>,
+    ) -> (Vec<&'static str>, Vec<&'static str>, Option<Reason>) {
+        let mut policy = Policy::default();
+        let mut evidence = Evidence { verified: true, verified_at: parse(VERIFIED), requested_is_stored: true, domain: None };
+        change(&mut policy, &mut evidence);
+        let verdict = judge(&policy, &Evidence { domain: sighting, ..evidence }, at(NOW));
+        let codes = verdict.reasons().iter().map(|reason| reason.as_str()).collect();
+        (codes, verdict.notices().iter().map(|notice| notice.as_str()).collect(), verdict.unverify())
+    }
+
+    #[test]
+    fn every_reason_that_holds_is_given_in_order_and_some_take_the_verification_away() {
+        let (old, new, far) = ("2009-01-01", "2021-01-01", "2030-01-01");
+        let unverifies = |reason| Some(reason);
+        let rows: &[(Sighting, &[&str], &[&str], Option<Reason>)] = &[
+            (seen(&["active"], old, far), &[], &[], None),
+            (seen(&[], "", ""), &[], &[], None),
+            (seen(&["auto renew period"], old, far), &[], &["domain_auto_renewed"], None),
+            (seen(&[], old, "2026-03-02T11:59:59Z"), &[], &["domain_expires_soon"], None),
+            (seen(&[], old, "2026-03-02T12:00:00Z"), &[], &[], None),
+            (seen(&[], old, "2026-02-07T11:59:59Z"), &["domain_expiring"], &[], None),
+            (seen(&[], old, "2026-02-07T12:00:00Z"), &[], &["domain_expires_soon"], None),
+            (seen(&[], old, NOW), &["domain_expired"], &[], unverifies(Reason::DomainExpired)),
+            (seen(&["client hold"], old, far), &["domain_on_hold"], &[], None),
+            (seen(&["server hold"], old, "2026-02-01"), &["domain_on_hold", "domain_expiring"], &[], None),
+            (seen(&["client hold"], old, "2026-01-01"), &["domain_expired", "domain_on_hold"], &[], unverifies(Reason::DomainExpired)),
+            (seen(&["redemption period", "pending delete"], old, far), &["domain_redemption"], &[], unverifies(Reason::DomainRedemption)),
+            (seen(&["pending delete"], old, far), &["domain_pending_delete"], &[], unverifies(Reason::DomainPendingDelete)),
+            (seen(&["removed"], old, far), &["domain_unregistered"], &[], unverifies(Reason::DomainUnregistered)),
+            (seen(&["reserved"], "", ""), &["domain_unknown"], &[], None),
+            (seen(&["active"], new, far), &["domain_reregistered"], &[], unverifies(Reason::DomainReregistered)),
+            (seen(&[], new, "2026-01-01"), &["domain_expired", "domain_reregistered"], &[], unverifies(Reason::DomainExpired)),
+            (seen(&[], new, "2026-02-01"), &["domain_reregistered", "domain_expiring"], &[], unverifies(Reason::DomainReregistered)),
+            (seen(&[], "2020-01-01T00:10:00Z", far), &[], &[], None),
+            (seen(&[], "2020-01-01T00:10:01Z", far), &["domain_reregistered"], &[], unverifies(Reason::DomainReregistered)),
+            (seen(&[], "2027-01-01", far), &["domain_reregistered"], &[], unverifies(Reason::DomainReregistered)),
+            (seen(&["add period"], "", far), &["domain_reregistered"], &[], unverifies(Reason::DomainReregistered)),
+            (seen(&["add period"], old, far), &[], &[], None),
+        ];
+        for (sighting, reasons, notices, unverify) in rows {
+            assert_eq!(judged(|_, _| {}, Some(sighting)), (reasons.to_vec(), notices.to_vec(), *unverify), "{:?}", sighting.report);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_the_account_decides_too() {
+        let (healthy, lapsed) = (seen(&["active"], "2009-01-01", "2030-01-01"), seen(&["redemption period"], "2009-01-01", "2030-01-01"));
+        let reasons = |change: &dyn Fn(&mut Policy, &mut Evidence<'_>), sighting| judged(change, sighting).0;
+        assert_eq!(reasons(&|_, evidence| evidence.requested_is_stored = false, Some(&healthy)), ["target_mismatch"]);
+        assert_eq!(
+            reasons(&|_, evidence| evidence.verified = false, None),
+            ["email_unverified"],
+            "nobody asked, so not knowing is no reason"
+        );
+        assert_eq!(judged(|_, evidence| evidence.verified = false, Some(&lapsed)).2, None, "there is nothing left to take away");
+        assert_eq!(reasons(&|_, evidence| evidence.verified = false, Some(&lapsed)), ["email_unverified", "domain_redemption"]);
+        assert_eq!(reasons(&|_, _| {}, None), ["domain_unknown"]);
+        let allowing = judged(|policy, _| policy.on_unknown = OnUnknown::Allow, None);
+        assert_eq!(allowing, (vec![], vec!["domain_unknown"], None));
+
+        // Seen before the address was verified: no evidence about what became of the domain since.
+        let earlier = Sighting { checked_at: at("2019-12-31"), ..lapsed.clone() };
+        assert_eq!(judged(|_, _| {}, Some(&earlier)), (vec!["domain_unknown"], vec![], None));
+        // A verification of the future counts as one of this moment.
+        assert_eq!(reasons(&|_, evidence| evidence.verified_at = parse("2027-01-01"), Some(&healthy)), [""; 0]);
+
+        // Without a time of verification, the first sight of the domain stands in.
+        let anew = seen(&[], "2025-06-01", "2030-01-01");
+        let known = Sighting { first_seen_at: at("2025-01-01"), ..anew.clone() };
+        let unknown_time = |_: &mut Policy, evidence: &mut Evidence<'_>| evidence.verified_at = None;
+        assert_eq!(reasons(&unknown_time, Some(&anew)), [""; 0]);
+        assert_eq!(reasons(&unknown_time, Some(&known)), ["domain_reregistered"]);
+
+        // Five days are the longest that the add period lasts, so a verification within them may be the new holder's.
+        let added = seen(&["add period"], "", "");
+        assert_eq!(reasons(&|_, evidence| evidence.verified_at = parse("2026-01-26T12:00:00Z"), Some(&added)), [""; 0]);
+        assert_eq!(reasons(&|_, evidence| evidence.verified_at = parse("2026-01-26T11:00:00Z"), Some(&added)), ["domain_reregistered"]);
+
+        let stale = Sighting { stale: true, ..lapsed.clone() };
+        assert_eq!(judged(|_, _| {}, Some(&stale)), (vec!["domain_redemption"], vec![], None), "it blocks, and takes nothing away");
+        assert_eq!(judged(|policy, _| policy.unverify = false, Some(&lapsed)).2, None);
+    }
+
+    fn moment() -> impl Strategy<Value = SystemTime> {
+        let ends = prop_oneof![Just(0), Just(1), Just(i64::MAX.unsigned_abs()), 0..4_000_000_000_u64];
+        (ends, any::<bool>()).prop_map(|(seconds, is_before)| {
+            let span = Duration::from_secs(seconds);
+            let moment = if is_before { SystemTime::UNIX_EPOCH.checked_sub(span) } else { SystemTime::UNIX_EPOCH.checked_add(span) };
+            moment.unwrap_or(SystemTime::UNIX_EPOCH)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_evidence_makes_it_panic_and_a_lapse_always_blocks(
+            (now, checked_at, first_seen_at) in (moment(), moment(), moment()),
+            dates in prop::collection::vec(prop::option::of(moment()), 5),
+            statuses in prop::collection::vec(prop::sample::select(vec!["active", "add period", "client hold", "pending delete", "redemption period", "reserved", "removed"]), 0..4),
+            (verified, stale, registered) in any::<(bool, bool, bool)>(),
+        ) {
+            let mut report = Report::registered("test");
+            report.registered = registered;
+            report.statuses = statuses.iter().map(|status| Status::from(*status)).collect();
+            (report.registered_at, report.reregistered_at, report.expires_at) = (dates[0], dates[1], dates[2]);
+            report.registrar_expires_at = dates[3];
+            let sighting = Sighting { stale, first_seen_at, ..Sighting::first(report, checked_at) };
+            let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting) };
+            let policy = Policy { on_unknown: OnUnknown::Allow, expiring_within: Duration::MAX, ..Policy::default() };
+            let verdict = judge(&policy, &evidence, now);
+            let is_evidence = dates[4].is_none_or(|at| checked_at >= at.min(now));
+            prop_assert!(!(is_evidence && sighting.report.phase(now, Duration::ZERO).is_lapsed()) || !verdict.is_allowed());
+            prop_assert!(verified || !verdict.is_allowed());
+        }
+    }
+}
