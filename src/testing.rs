@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -127,7 +127,7 @@ pub enum Fault {
     Close,
     /// Answers 200 with something that is not RDAP.
     Garbage,
-    /// Answers 200 with a body of two mebibytes.
+    /// Answers 200 with a body of two mebibytes, whose length it does not announce.
     TooLong,
     /// Redirects to this URL.
     Redirect(String),
@@ -291,7 +291,10 @@ async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<St
         Some(Fault::Hang) => match std::future::pending::<Infallible>().await {},
         Some(Fault::Close) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Garbage) => return Ok(response(200, "text/html", "<html>not here</html>")),
-        Some(Fault::TooLong) => return Ok(response(200, "application/rdap+json", vec![b' '; 2 << 20])),
+        // Without its length, which would give it away at once.
+        Some(Fault::TooLong) => {
+            return Ok(with_header(response(200, "application/rdap+json", vec![b' '; 2 << 20]), TRANSFER_ENCODING, "chunked"));
+        }
         Some(Fault::Redirect(url)) => return Ok(with_header(response(302, "text/plain", ""), LOCATION, &url)),
         Some(Fault::Status(status, None)) => return Ok(response(status, "text/plain", "")),
         Some(Fault::Status(status, Some(seconds))) => {

@@ -282,3 +282,45 @@ pub fn verify(path: impl AsRef<Path>) -> Result<u64, VerifyError> {
         head = after;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Event;
+
+    fn record(path: &str) -> Record {
+        let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
+        Record {
+            id: uuid::Uuid::nil(),
+            time: std::time::SystemTime::UNIX_EPOCH,
+            event: Event::ResetBlocked,
+            verdict: "block",
+            enforced: true,
+            reasons: Vec::new(),
+            notices: Vec::new(),
+            account: None,
+            domain: None,
+            request: Some(crate::audit::RequestRecord::of(&parts)),
+        }
+    }
+
+    /// Whoever writes a line anew can give it a hash that fits, but not the next line's `prev`.
+    #[test]
+    fn a_line_written_anew_with_a_fitting_hash_shows_at_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let (mut head, mut lines) = (Head::start(), Vec::new());
+        head.append(&record("/one"), &mut lines).unwrap();
+        let (mut forged_head, mut forged) = (head.clone(), lines.clone());
+        head.append(&record("/two"), &mut lines).unwrap();
+        let third = lines.len();
+        head.append(&record("/three"), &mut lines).unwrap();
+        std::fs::write(&file, &lines).unwrap();
+        assert_eq!(verify(&file).unwrap(), 3);
+
+        forged_head.append(&record("/other"), &mut forged).unwrap();
+        forged.extend_from_slice(&lines[third..]);
+        std::fs::write(&file, &forged).unwrap();
+        assert!(matches!(verify(&file), Err(VerifyError::Broken { line: 3, .. })));
+    }
+}

@@ -146,3 +146,15 @@ impl RdapBuilder {
         Ok(Rdap { client, bootstrap, overrides })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_googles_registry_calls_renewals_reregistrations() {
+        for (url, is_googles) in [("https://rdap.example.google/", true), ("https://rdap.example/", false), ("https://notgoogle/", false)] {
+            assert_eq!(calls_renewals_reregistrations(&Url::parse(url).unwrap()), is_googles, "{url}");
+        }
+    }
+}

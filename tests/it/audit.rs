@@ -156,7 +156,7 @@ impl Site {
 
     fn run(mut command: Command, data: &Path) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
+        let mut process = command.spawn().expect("`cargo test` without a selection builds the example that this test runs");
         let (mut stdout, mut first) = (BufReader::new(process.stdout.take().unwrap()), String::new());
         stdout.read_line(&mut first).unwrap();
         let base = first.trim().rsplit(' ').next().unwrap().trim_end_matches('/').to_owned();

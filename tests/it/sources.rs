@@ -158,6 +158,31 @@ async fn servers_without_https_or_on_loopback_are_not_asked() {
     assert!(Rdap::builder().bootstrap(&location).build().await.is_err());
 }
 
+/// RFC 9224 §4: the URLs of an entry are alternatives.
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_calls_for_the_next() {
+    let registry = registry().await;
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let base = registry.bootstrap_url().replace("dns.json", "");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["http://{nobody}/","{base}"]]]}}"#)).unwrap();
+    let rdap = Rdap::builder().bootstrap(file.path().display().to_string()).allow_insecure(true).build().await.unwrap();
+    assert!(rdap.report(&domain("example.com")).await.unwrap().registered);
+}
+
+/// A name is checked where it is resolved for the connection.
+#[tokio::test]
+async fn a_name_that_leads_to_this_machine_is_not_connected_to() {
+    let registry = registry().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), registry.bootstrap_file()).unwrap();
+    let rdap = Rdap::builder().bootstrap(file.path().display().to_string()).server("com", base).build().await.unwrap();
+    assert!(matches!(rdap.report(&domain("example.com")).await, Err(SourceError::Transport { .. })));
+    assert!(futures_util::FutureExt::now_or_never(listener.accept()).is_none());
+}
+
 #[tokio::test]
 async fn a_thousand_resets_for_one_domain_make_one_question() {
     let stage = Arc::new(Stage::open().await);
