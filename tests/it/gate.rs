@@ -1,14 +1,18 @@
 //! Who is blocked, who is not, and what each of them sees: every row of the decision table, through a real server.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
+use reset_gatekeeper::account::{Account, Directory, DirectoryError};
 use reset_gatekeeper::audit::Event;
 use reset_gatekeeper::domain::Standing;
-use reset_gatekeeper::testing::{Fault, Phase, time};
-use reset_gatekeeper::{OnUnknown, Policy, Reason, Reply};
+use reset_gatekeeper::testing::{Fault, Phase, SetClock, time};
+use reset_gatekeeper::{Clock, Mailbox, OnUnknown, Policy, Reason, Reply};
+use tokio::sync::Semaphore;
 
-use crate::stage::{Stage, VERIFIED};
+use crate::stage::{Accounts, NOW, Stage, VERIFIED};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -108,14 +112,14 @@ async fn clocks_that_differ_by_minutes_block_nobody() {
 #[tokio::test]
 async fn a_verification_of_the_future_counts_as_one_of_this_moment() {
     /// A clock that goes on by a second each time it is read.
-    struct Ticking(reset_gatekeeper::testing::SetClock);
-    impl reset_gatekeeper::Clock for Ticking {
-        fn now(&self) -> std::time::SystemTime {
+    struct Ticking(SetClock);
+    impl Clock for Ticking {
+        fn now(&self) -> SystemTime {
             self.0.advance(Duration::from_secs(1));
             self.0.now()
         }
     }
-    let ticking = Ticking(reset_gatekeeper::testing::SetClock::at(crate::stage::NOW));
+    let ticking = Ticking(SetClock::at(NOW));
     let stage = Stage::with(Reply::refuse(), |builder| builder.clock(ticking)).await;
     stage.healthy_account("a@example.com");
     stage.accounts.insert("a@example.com", true, Some("2026-01-31T21:00:00Z"));
@@ -164,20 +168,12 @@ async fn the_requested_address_must_be_the_stored_one_but_for_ascii_case() {
 
     // A directory whose collation finds jo for jó, as many databases do.
     struct Lenient;
-    #[async_trait::async_trait]
-    impl reset_gatekeeper::account::Directory for Lenient {
-        async fn find(
-            &self,
-            _: &reset_gatekeeper::Mailbox,
-        ) -> Result<Vec<reset_gatekeeper::account::Account>, reset_gatekeeper::account::DirectoryError> {
-            let verified_at = Some(time(VERIFIED));
-            Ok(vec![reset_gatekeeper::account::Account { id: "1".into(), email: "jo@example.com".into(), verified: true, verified_at }])
+    #[async_trait]
+    impl Directory for Lenient {
+        async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+            Ok(vec![Account { id: "1".into(), email: "jo@example.com".into(), verified: true, verified_at: Some(time(VERIFIED)) }])
         }
-        async fn unverify(
-            &self,
-            _: &reset_gatekeeper::account::Account,
-            _: Reason,
-        ) -> Result<bool, reset_gatekeeper::account::DirectoryError> {
+        async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
             Ok(false)
         }
     }
@@ -374,4 +370,53 @@ async fn a_directory_or_audit_log_that_fails_blocks_guarded_requests_alone() {
         assert_eq!(stage.ask_reset("a@example.com").await, 200);
         stage.clear_seen();
     }
+}
+
+#[tokio::test]
+async fn what_is_allowed_need_not_be_recorded() {
+    let stage = Stage::with(Reply::refuse(), |builder| builder.record_allowed(false)).await;
+    stage.healthy_account("a@example.com");
+    stage.healthy_account("b@lapsed.com");
+    stage.registry.lapse("lapsed.com");
+    assert_eq!(stage.ask_reset("a@example.com").await, 200);
+    assert_eq!(stage.ask_reset("nobody@example.com").await, 200);
+    assert!(stage.audit.records().is_empty());
+    assert_eq!(stage.seen()[0].verdict.as_ref().unwrap().reference(), None);
+    assert_eq!(stage.ask_reset("b@lapsed.com").await, 403);
+    assert_eq!(stage.audit.last().event, Event::ResetBlocked);
+}
+
+/// What takes a verification away is recorded, even if the caller hangs up between the two.
+#[tokio::test]
+async fn an_unverification_is_recorded_although_its_caller_hung_up() {
+    /// Takes its time to un-verify.
+    struct Slow(Arc<Accounts>, Arc<Semaphore>);
+    #[async_trait]
+    impl Directory for Slow {
+        async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+            self.0.find(mailbox).await
+        }
+        async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
+            let unverified = self.0.unverify(account, reason).await;
+            self.1.acquire().await.unwrap().forget();
+            unverified
+        }
+    }
+    let (accounts, go_on) = (Arc::<Accounts>::default(), Arc::new(Semaphore::new(0)));
+    accounts.insert("a@example.com", true, Some(VERIFIED));
+    let slow = Slow(Arc::clone(&accounts), Arc::clone(&go_on));
+    let stage = Stage::with(Reply::refuse(), |builder| builder.directory(slow)).await;
+    stage.registry.register("example.com", time("2021-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+    let gatekeeper = stage.gatekeeper.clone();
+    let caller = tokio::spawn(async move { gatekeeper.assess("a@example.com").await });
+    while accounts.is_verified("a@example.com").await {
+        tokio::task::yield_now().await;
+    }
+    caller.abort();
+    assert!(caller.await.is_err() && stage.audit.records().is_empty());
+    go_on.add_permits(1);
+    while stage.audit.records().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.audit.records()[0].event, Event::EmailUnverified);
 }

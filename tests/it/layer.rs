@@ -35,6 +35,14 @@ impl DomainSource for Healthy {
 
 /// Guards `/password-reset`, with a verified account a@example.com and an unverified one b@example.com.
 fn layer() -> GatekeeperLayer {
+    guarding(Reply::refuse())
+}
+
+fn observing() -> GatekeeperLayer {
+    guarding(Reply::observe())
+}
+
+fn guarding(reply: Reply) -> GatekeeperLayer {
     let account = |email: &str, verified| Account { id: email.into(), email: email.into(), verified, verified_at: Some(time(VERIFIED)) };
     let gatekeeper = Gatekeeper::builder()
         .directory(MemoryDirectory::from_iter([account("a@example.com", true), account("b@example.com", false)]))
@@ -43,7 +51,7 @@ fn layer() -> GatekeeperLayer {
         .clock(SetClock::at(NOW))
         .build()
         .unwrap();
-    GatekeeperLayer::new(gatekeeper, Reply::refuse()).guard(Guard::post("/password-reset").target(Target::form("email")))
+    GatekeeperLayer::new(gatekeeper, reply).guard(Guard::post("/password-reset").target(Target::form("email")))
 }
 
 fn reset(email: &str) -> Request<Full<Bytes>> {
@@ -143,6 +151,35 @@ async fn trailers_and_exact_length_arrive_too() {
     let response = layer().layer(seen).oneshot(request).await.unwrap();
     assert_eq!(response.extensions().get::<(Option<u64>, Option<HeaderMap>)>().unwrap(), &(Some(19), Some(trailers)));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "email=a@example.com");
+}
+
+/// Observing changes nothing: not even a body that breaks off.
+#[tokio::test]
+async fn a_body_that_breaks_off_breaks_off_for_the_application_too() {
+    let seen = service_fn(|request: Request<RequestBody<_>>| async {
+        let mut body = request.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "email=a@");
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), "broken");
+        assert!(body.frame().await.is_none());
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let broken = || {
+        let frames = [Ok(Frame::data(Bytes::from("email=a@"))), Err("broken")];
+        let request = Request::post("/password-reset").header("content-type", "application/x-www-form-urlencoded");
+        request.body(StreamBody::new(futures_util::stream::iter(frames))).unwrap()
+    };
+    assert_eq!(observing().layer(seen).oneshot(broken()).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(layer().layer(seen).oneshot(broken()).await.unwrap().status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn each_guard_keeps_its_own_limit() {
+    let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+    for (limit, status) in [(19, 200), (18, 413)] {
+        let layer = layer().guard(Guard::post("/password-reset").target(Target::form("email")).body_limit(limit));
+        assert_eq!(layer.layer(inner).oneshot(reset("a@example.com")).await.unwrap().status(), status);
+    }
 }
 
 /// What follows an upgrade could not be judged.
