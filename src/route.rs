@@ -321,6 +321,7 @@ mod tests {
             "/accounts/%2f../password-reset",
             "/accounts/..;/../accounts/password-reset",
             "/(S(x))/accounts/password-reset",
+            "/accounts/password-reset/%5c..\\..",
             "http://other.example/accounts/password-reset",
         ] {
             assert_eq!(concern(&guards, "POST", path), Concern::Recovery, "{path}");

@@ -75,6 +75,8 @@ struct Habit {
     splits_at_encoded_slash: bool,
     /// A backslash parts two segments.
     splits_at_backslash: bool,
+    /// One that is there after decoding does.
+    splits_at_encoded_backslash: bool,
     /// `;` and what follows it are no part of a segment before it is decoded.
     drops_parameters_first: bool,
     /// Nor are they when it is decoded.
@@ -93,6 +95,7 @@ impl Habit {
         let resolves = has_parameters || ["//", "/.", "\\", "\0", "("].iter().any(|mark| decoded.contains(mark));
         let relevant = [
             path.contains("%2f") || path.contains("%2F"),
+            path.contains('\\'),
             decoded.contains('\\'),
             path.contains(';'),
             has_parameters,
@@ -105,10 +108,11 @@ impl Habit {
             is_needed.then(|| Self {
                 splits_at_encoded_slash: !chosen(0),
                 splits_at_backslash: !chosen(1),
-                drops_parameters_first: !chosen(2),
-                drops_parameters: !chosen(3),
-                resolves: !chosen(4),
-                counts_empty: chosen(5),
+                splits_at_encoded_backslash: !chosen(2),
+                drops_parameters_first: !chosen(3),
+                drops_parameters: !chosen(4),
+                resolves: !chosen(5),
+                counts_empty: chosen(6),
             })
         })
     }
@@ -164,13 +168,14 @@ fn is_plain(path: &str) -> bool {
 fn read(path: &str, habit: Habit) -> String {
     let without_parameters = |segment: &str, drops: bool| segment.split(';').next().filter(|_| drops).unwrap_or(segment).to_owned();
     let mut segments: Vec<String> = Vec::new();
-    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+    let raw = path.strip_prefix('/').unwrap_or(path);
+    for segment in raw.split(|c| c == '/' || (c == '\\' && habit.splits_at_backslash)) {
         let segment = without_parameters(segment, habit.drops_parameters_first);
         let mut decoded = percent_decode_str(&segment).decode_utf8_lossy();
         if !habit.splits_at_encoded_slash {
             decoded = decoded.replace('/', ENCODED_SLASH.encode_utf8(&mut [0; 4])).into();
         }
-        let parts = decoded.split(|c| c == '/' || (c == '\\' && habit.splits_at_backslash));
+        let parts = decoded.split(|c| c == '/' || (c == '\\' && habit.splits_at_encoded_backslash));
         segments.extend(parts.map(|part| without_parameters(part, habit.drops_parameters)));
     }
     if habit.resolves {
@@ -263,7 +268,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
         #[test]
         fn what_any_server_takes_for_a_path_is_among_its_readings(

@@ -1,6 +1,11 @@
 //! Tests through the public surface: a module per promise.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets what it does not expect must fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it does not expect must fail"
+)]
 
 mod audit;
 mod cli;
