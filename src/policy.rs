@@ -21,6 +21,14 @@ use crate::verdict::{Notice, Reason, Verdict};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The settings of judging.
+///
+/// ```
+/// use std::time::Duration;
+/// use reset_gatekeeper::Policy;
+///
+/// let mut policy = Policy::default();
+/// policy.expiring_within = Duration::from_secs(14 * 86_400);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
