@@ -138,3 +138,14 @@ async fn a_bad_configuration_is_named_by_file_line_and_key() {
     std::fs::remove_file(bench.config()).unwrap();
     assert_eq!(bench.check(&["example.com"], &[]).await.status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_servers_and_the_patience_of_a_configuration_are_kept() {
+    let bench = Bench::open().await;
+    let base = bench.registry.bootstrap_url().replace("dns.json", "");
+    assert_eq!(bench.check(&["example.zz"], &[]).await.status.code(), Some(2));
+    assert_eq!(bench.check(&["example.zz"], &[("GATEKEEPER__DOMAINS__RDAP__OVERRIDES__ZZ", &base)]).await.status.code(), Some(1));
+    bench.registry.fault(Fault::Slow(Duration::from_millis(500)));
+    assert_eq!(bench.check(&["example.com"], &[]).await.status.code(), Some(0));
+    assert_eq!(bench.check(&["example.com"], &[("GATEKEEPER__DOMAINS__TIMEOUT", "50ms")]).await.status.code(), Some(2));
+}

@@ -101,3 +101,19 @@ async fn a_file_that_is_no_database_is_an_error_and_loses_nothing() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     assert!(SqliteDirectory::open(folder.path().join("no/such/folder.db")).await.is_err());
 }
+
+#[tokio::test]
+async fn requests_at_the_same_moment_take_a_verification_away_once_and_none_fails() {
+    let (_folder, _pool, directory) = open().await;
+    for round in 0..20 {
+        let email = format!("a{round}@example.com");
+        directory.insert(&email, true, None).await.unwrap();
+        let read = directory.find(&mailbox(&email)).await.unwrap().remove(0);
+        let taken = futures_util::future::join_all((0..8).map(|_| {
+            let (directory, read) = (directory.clone(), read.clone());
+            tokio::spawn(async move { directory.unverify(&read, Reason::DomainRedemption).await.unwrap() })
+        }))
+        .await;
+        assert_eq!(taken.into_iter().filter(|taken| *taken.as_ref().unwrap()).count(), 1);
+    }
+}

@@ -420,3 +420,74 @@ async fn an_unverification_is_recorded_although_its_caller_hung_up() {
     }
     assert_eq!(stage.audit.records()[0].event, Event::EmailUnverified);
 }
+
+/// RFC 9083 §10.2.3: some registries keep the first registration's date and tell of the new one beside it.
+#[tokio::test]
+async fn a_reregistration_in_the_registrys_own_words_is_blocked() {
+    let stage = Stage::open().await;
+    stage.healthy_account("a@example.com");
+    let body = r#"{"objectClassName":"domain","ldhName":"example.com","events":[
+        {"eventAction":"registration","eventDate":"2009-01-01T00:00:00Z"},
+        {"eventAction":"reregistration","eventDate":"2021-06-01T12:00:00Z"}]}"#;
+    stage.registry.answer("example.com", 200, "application/rdap+json", body);
+    assert_eq!(stage.ask_reset("a@example.com").await, 403);
+    assert_eq!(stage.last_reasons(), ["domain_reregistered"]);
+}
+
+/// A directory that always finds this account, and un-verifies as it is told.
+struct Finding(&'static str, fn() -> Result<bool, DirectoryError>);
+
+#[async_trait]
+impl Directory for Finding {
+    async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+        Ok(vec![Account { id: "1".into(), email: self.0.into(), verified: true, verified_at: Some(time(VERIFIED)) }])
+    }
+    async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
+        (self.1)()
+    }
+}
+
+#[tokio::test]
+async fn the_stored_addresss_own_domain_is_the_one_that_is_judged() {
+    let stage = Stage::with(Reply::refuse(), |builder| builder.directory(Finding("a@lapsed.com", || Ok(true)))).await;
+    for domain in ["example.com", "lapsed.com"] {
+        stage.registry.register(domain, time("2009-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+    }
+    stage.registry.lapse("lapsed.com");
+    assert_eq!(stage.ask_reset("a@example.com").await, 403);
+    assert_eq!(stage.last_reasons(), ["target_mismatch", "domain_redemption"]);
+    assert_eq!(stage.audit.last().domain.unwrap().name, "lapsed.com");
+    assert_eq!(stage.registry.questions("example.com"), 0);
+}
+
+#[tokio::test]
+async fn of_several_accounts_all_lose_their_verification() {
+    let stage = Stage::open().await;
+    stage.healthy_account("a@bücher.example");
+    stage.healthy_account("a@xn--bcher-kva.example");
+    stage.registry.lapse("xn--bcher-kva.example");
+    assert_eq!(stage.ask_reset("a@bücher.example").await, 403);
+    let unverified = stage.audit.records().iter().filter(|record| record.event == Event::EmailUnverified).count();
+    assert_eq!(unverified, 2);
+}
+
+#[tokio::test]
+async fn an_unverification_that_fails_or_was_anothers_blocks_all_the_same_and_is_not_claimed() {
+    let fails = || Err(DirectoryError::unavailable("un-verifying an account", "it is meant to fail"));
+    for unverify in [(|| Ok(false)) as fn() -> _, fails] {
+        let stage = Stage::with(Reply::refuse(), |builder| builder.directory(Finding("a@lapsed.com", unverify))).await;
+        stage.registry.register("lapsed.com", time("2009-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+        stage.registry.lapse("lapsed.com");
+        assert_eq!(stage.ask_reset("a@lapsed.com").await, 403);
+        let events: Vec<_> = stage.audit.records().iter().map(|record| record.event).collect();
+        assert_eq!(events, [Event::ResetBlocked]);
+    }
+}
+
+#[tokio::test]
+async fn observing_shows_the_application_what_would_have_been() {
+    let stage = Stage::with(Reply::observe(), |builder| builder).await;
+    stage.accounts.insert("a@example.com", false, None);
+    assert_eq!(stage.ask_reset("a@example.com").await, 200);
+    assert_eq!(stage.seen()[0].verdict.as_ref().unwrap().reasons(), [Reason::EmailUnverified]);
+}

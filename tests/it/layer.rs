@@ -14,10 +14,13 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use reset_gatekeeper::account::{Account, MemoryDirectory};
+use reset_gatekeeper::account::{Account, Directory, DirectoryError, MemoryDirectory};
+use reset_gatekeeper::audit::{AuditError, AuditSink, Record};
 use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
 use reset_gatekeeper::testing::{SetClock, time};
-use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, GatekeeperService, Guard, RegistrableDomain, Reply, RequestBody, Target, Verdict};
+use reset_gatekeeper::{
+    Gatekeeper, GatekeeperLayer, GatekeeperService, Guard, Mailbox, Reason, RegistrableDomain, Reply, RequestBody, Target, Verdict,
+};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_test::mock;
 
@@ -330,4 +333,64 @@ fn what_is_missing_or_makes_no_sense_is_named() {
     }
     assert!("form:".parse::<Target>().is_err() && "json:email".parse::<Target>().is_err() && "cookie:x".parse::<Target>().is_err());
     assert_eq!("json:/email".parse::<Target>().unwrap(), Target::json("/email"));
+}
+
+/// A directory and an audit log that hang where they are told to.
+struct Hanging(&'static str);
+
+impl Hanging {
+    async fn at(&self, place: &str) {
+        if self.0 == place {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Directory for Hanging {
+    async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+        self.at("find").await;
+        Ok(vec![Account { id: "1".into(), email: "a@example.com".into(), verified: true, verified_at: Some(time(VERIFIED)) }])
+    }
+    async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
+        self.at("unverify").await;
+        Ok(true)
+    }
+}
+
+#[async_trait::async_trait]
+impl AuditSink for Hanging {
+    async fn record(&self, _: Vec<Record>) -> Result<(), AuditError> {
+        self.at("record").await;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_or_audit_log_that_hangs_is_one_that_fails() {
+    /// No domain is registered.
+    struct Lapsed;
+    #[async_trait::async_trait]
+    impl DomainSource for Lapsed {
+        async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
+            Ok(Report::unregistered("test"))
+        }
+    }
+    for (place, status) in [("nowhere", 403), ("find", 503), ("unverify", 403), ("record", 503)] {
+        let parts = Gatekeeper::builder().directory(Hanging(place)).domains(Lapsed).audit(Hanging(place)).clock(SetClock::at(NOW));
+        let guard = Guard::post("/password-reset").target(Target::form("email"));
+        let layer = GatekeeperLayer::new(parts.build().unwrap(), Reply::refuse()).guard(guard);
+        let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+        let answer = tokio::time::timeout(Duration::from_secs(20), layer.layer(inner).oneshot(reset("a@example.com"))).await;
+        assert_eq!(answer.unwrap().unwrap().status(), status, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_is_waited_for_no_longer_than_half_a_minute() {
+    let inner = service_fn(|_: Request<RequestBody<_>>| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+    let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let request = Request::post("/password-reset").header("content-type", "application/x-www-form-urlencoded").body(body).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(31), layer().layer(inner).oneshot(request)).await;
+    assert_eq!(answer.unwrap().unwrap().status(), StatusCode::BAD_REQUEST);
 }

@@ -423,3 +423,120 @@ async fn a_clock_that_is_put_back_makes_nothing_fresh() {
     assert!(!cache.sighting(&example, SystemTime::UNIX_EPOCH).await.unwrap().cached);
     assert_eq!(registry.all_questions(), 2);
 }
+
+#[tokio::test]
+async fn a_failed_source_is_left_alone_for_a_second_and_never_for_longer_than_five_minutes() {
+    for (retry_after, rest) in [(None, 1), (Some(86_400), 300)] {
+        let registry = registry().await;
+        let (cache, clock) = cache(&registry, |_| {}).await;
+        let example = domain("example.com");
+        registry.fault(Fault::Status(503, retry_after));
+        for _ in 0..3 {
+            assert!(cache.sighting(&example, SystemTime::UNIX_EPOCH).await.is_err());
+        }
+        assert_eq!(registry.all_questions(), 1);
+        registry.fault(None);
+        clock.advance(Duration::from_secs(rest));
+        assert!(cache.sighting(&example, SystemTime::UNIX_EPOCH).await.is_ok(), "{retry_after:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_makes_no_rest_longer() {
+    let registry = registry().await;
+    let (cache, clock) = cache(&registry, |_| {}).await;
+    clock.advance(365 * DAY);
+    registry.fault(Fault::Status(503, None));
+    assert!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.is_err());
+    registry.fault(None);
+    clock.set(time(NOW));
+    assert!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.is_ok());
+}
+
+/// A lookup that was under way before the address was verified is no evidence about it.
+#[tokio::test]
+async fn who_joins_a_lookup_from_before_the_verification_asks_anew() {
+    let source = Arc::new(Counting { questions: AtomicUsize::new(0), gate: tokio::sync::Semaphore::new(0), panics: false });
+    let clock = SetClock::at(NOW);
+    let cache = Cache::new(Arc::clone(&source) as Arc<dyn DomainSource>, Arc::new(clock.clone()), CacheSettings::default());
+    let ask = |since| {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.sighting(&domain("example.com"), since).await.unwrap() })
+    };
+    let earlier = ask(SystemTime::UNIX_EPOCH);
+    while source.questions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(Duration::from_secs(60));
+    let since = time(NOW) + Duration::from_secs(30);
+    let later = ask(since);
+    tokio::task::yield_now().await;
+    source.gate.add_permits(2);
+    assert_eq!(earlier.await.unwrap().checked_at, time(NOW));
+    assert!(later.await.unwrap().checked_at >= since);
+    assert_eq!(source.questions.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_report_is_as_old_as_its_question() {
+    /// Takes five seconds to answer.
+    struct Slow(SetClock);
+    #[async_trait::async_trait]
+    impl DomainSource for Slow {
+        async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
+            self.0.advance(Duration::from_secs(5));
+            Ok(Report::registered("test"))
+        }
+    }
+    let clock = SetClock::at(NOW);
+    let cache = Cache::new(Arc::new(Slow(clock.clone())), Arc::new(clock), CacheSettings::default());
+    assert_eq!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.unwrap().checked_at, time(NOW));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_never_ends_is_given_up_and_tried_again() {
+    let source = Arc::new(Counting { questions: AtomicUsize::new(0), gate: tokio::sync::Semaphore::new(0), panics: false });
+    let clock = SetClock::at(NOW);
+    let cache = Cache::new(Arc::clone(&source) as Arc<dyn DomainSource>, Arc::new(clock.clone()), CacheSettings::default());
+    assert!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.is_err());
+    tokio::time::sleep(Duration::from_secs(30)).await; // on the paused clock
+    clock.advance(Duration::from_secs(2));
+    source.gate.add_permits(1);
+    assert!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.is_ok());
+    assert_eq!(source.questions.load(Ordering::SeqCst), 2);
+}
+
+/// RFC 9224 §4: only a server that can't be reached calls for the next.
+#[tokio::test]
+async fn a_server_that_refuses_does_not_call_for_the_next_and_one_that_may_not_be_asked_does() {
+    let (refusing, healthy) = (registry().await, registry().await);
+    refusing.fault(Fault::Status(500, None));
+    let base = |registry: &Registry| registry.bootstrap_url().replace("dns.json", "");
+    for (first, is_known) in [(base(&refusing), false), ("ftp://rdap.example/".to_owned(), true)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["{first}","{}"]]]}}"#, base(&healthy))).unwrap();
+        let rdap = Rdap::builder().bootstrap(file.path().display().to_string()).allow_insecure(true).build().await.unwrap();
+        assert_eq!(rdap.report(&domain("example.com")).await.is_ok(), is_known, "{first}");
+    }
+}
+
+#[tokio::test]
+async fn an_override_names_the_server_whatever_the_bootstrap_file_says() {
+    let (listed, named) = (registry().await, Registry::start().await.unwrap());
+    let base = named.bootstrap_url().replace("dns.json", "");
+    let rdap = Rdap::builder().bootstrap(listed.bootstrap_url()).server("com", base).allow_insecure(true).build().await.unwrap();
+    assert!(!rdap.report(&domain("example.com")).await.unwrap().registered);
+    assert_eq!((listed.all_questions(), named.all_questions()), (0, 1));
+}
+
+#[tokio::test]
+async fn three_redirects_are_followed_and_none_to_where_nobody_may_be_asked() {
+    let registry = registry().await;
+    let rdap = registry.rdap().await.unwrap();
+    registry.fault(Fault::Redirect(format!("{}domain/example.com", registry.bootstrap_url().replace("dns.json", ""))));
+    assert!(rdap.report(&domain("example.com")).await.is_err());
+    assert_eq!(registry.all_questions(), 4);
+    registry.fault(Fault::Redirect("ftp://127.0.0.1/".to_owned()));
+    let error = rdap.report(&domain("example.com")).await.unwrap_err();
+    assert!(format!("{error:?}").contains("redirected to a server"), "{error:?}");
+}
