@@ -1,8 +1,8 @@
 //! Accounts, and the port through which an application's accounts are read: [`Directory`].
 //!
-//! An adapter answers one question, "which accounts would a reset for this address be mailed for?", and takes away one flag. It judges
-//! nothing: several rows, unverified rows and rows whose address differs from the requested one are all returned as they are stored.
-//! A new adapter is a struct with the two methods; [`MemoryDirectory`] is the shortest to learn from.
+//! An adapter answers one question, "which accounts would a reset for this name be mailed for?", takes away one flag, and lists all accounts. It
+//! judges nothing: several rows, unverified rows and rows whose address differs from the requested one are all returned as they are stored.
+//! A new adapter is a struct with the three methods; [`MemoryDirectory`] is the shortest to learn from.
 
 mod memory;
 #[cfg(feature = "sqlite")]
@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::address::Mailbox;
+use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 
 pub use memory::MemoryDirectory;
@@ -24,7 +24,7 @@ pub use memory::MemoryDirectory;
 pub use sqlite::SqliteDirectory;
 
 /// The directory's key of an account, opaque to us: an integer, a UUID or a name, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct AccountId(String);
 
@@ -84,6 +84,9 @@ pub enum DirectoryError {
         /// What stands there, without its content.
         found: String,
     },
+    /// The directory does not know accounts by a name of this kind.
+    #[error("the directory finds no account by {0}")]
+    Unsupported(Identifies),
     /// The directory did not answer in time.
     #[error("{operation} took too long in the directory of accounts")]
     Timeout {
@@ -102,12 +105,12 @@ impl DirectoryError {
 /// Where the accounts and their verification flags are.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// The accounts whose address is `mailbox` in any case and in any of its [spellings](Mailbox::spellings). All are judged, and one
-    /// that is blocked blocks the request. "No such account" is the empty list.
+    /// The accounts that `identifier` names, in any of its [spellings](Identifier::spellings), an address in any case. All are judged, and one that is
+    /// blocked blocks the request. "No such account" is the empty list, and so is a key that no account can have.
     ///
     /// # Errors
     /// Where the directory can't tell. Guarded requests are then answered 503.
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError>;
+    async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError>;
 
     /// Takes the verification of `account`'s address away for good, and says whether it was this call that took it.
     ///
@@ -116,15 +119,25 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// Where the flag could not be written.
     async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError>;
+
+    /// At most `limit` accounts, in the order of their keys, of those whose key comes after `after`; from the first on where that is `None`.
+    ///
+    /// # Errors
+    /// Where the directory can't tell.
+    async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError>;
 }
 
 #[async_trait]
 impl<D: Directory + ?Sized> Directory for Arc<D> {
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
-        (**self).find(mailbox).await
+    async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
+        (**self).find(identifier).await
     }
 
     async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
         (**self).unverify(account, reason).await
+    }
+
+    async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        (**self).page(after, limit).await
     }
 }

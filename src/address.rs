@@ -34,7 +34,7 @@ pub enum AddressError {
 }
 
 /// One addr-spec, whose domain is registrable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailbox {
     text: String,
     at: usize,

@@ -12,6 +12,7 @@ use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRe
 use crate::clock::{Clock, SystemClock, within};
 use crate::domain::cache::{Cache, CacheSettings};
 use crate::domain::{DomainSource, Sighting};
+use crate::identifier::{Identifier, Identifies};
 use crate::policy::{Evidence, Policy, judge};
 use crate::verdict::{Reason, Verdict};
 
@@ -90,9 +91,11 @@ impl Gatekeeper {
     pub(crate) async fn decide<A: AsRef<str>>(&self, addresses: &[A], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
         let mut judged = Vec::new();
         for address in addresses {
-            let Ok(mailbox) = Mailbox::parse(address.as_ref()) else { return self.refuse(Reason::TargetInvalid, occasion).await };
-            for account in self.inner.find(&mailbox).await? {
-                judged.push(self.inner.judge(&mailbox, account).await);
+            let Ok(requested) = Identifier::parse(Identifies::Email, address.as_ref()) else {
+                return self.refuse(Reason::TargetInvalid, occasion).await;
+            };
+            for account in self.inner.find(&requested).await? {
+                judged.push(self.inner.judge(&requested, account).await);
             }
         }
         if !self.inner.record_allowed && judged.iter().all(|one| one.verdict.is_allowed()) {
@@ -120,18 +123,18 @@ impl Gatekeeper {
 }
 
 impl Inner {
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, requested: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let operation = "finding accounts";
-        within(PATIENCE, (*self.directory).find(mailbox)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
+        within(PATIENCE, (*self.directory).find(requested)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
     }
 
     /// Judges `account`, which the directory found for `requested`, by its own address and domain.
-    async fn judge(&self, requested: &Mailbox, account: Account) -> Judged {
-        let requested_is_stored = requested.equals(&account.email);
-        let domain = if requested_is_stored {
-            Some(requested.domain().clone())
-        } else {
-            Mailbox::parse(&account.email).ok().map(|stored| stored.domain().clone())
+    async fn judge(&self, requested: &Identifier, account: Account) -> Judged {
+        let stored = || Mailbox::parse(&account.email).ok().map(|stored| stored.domain().clone());
+        let (requested_is_stored, domain) = match requested {
+            Identifier::Email(requested) if requested.equals(&account.email) => (true, Some(requested.domain().clone())),
+            Identifier::Email(_) => (false, stored()),
+            Identifier::Username(_) | Identifier::Id(_) | Identifier::Token(_) => (true, stored()),
         };
         // A verification of the future, by a clock ahead of ours, counts as one of this moment, also when the answer is there.
         let asked_at = self.clock.now();

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use dashmap::DashMap;
 
-use crate::account::{Account, Directory, DirectoryError};
-use crate::address::Mailbox;
+use crate::account::{Account, AccountId, Directory, DirectoryError};
+use crate::identifier::Identifier;
 use crate::verdict::Reason;
 
 /// Accounts in memory, found by address whatever its case.
@@ -38,10 +38,18 @@ impl FromIterator<Account> for MemoryDirectory {
 
 #[async_trait]
 impl Directory for MemoryDirectory {
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let mut found = Vec::new();
-        for spelling in mailbox.spellings() {
-            found.extend(self.accounts.get(&spelling).into_iter().flat_map(|rows| rows.clone()));
+        match identifier {
+            Identifier::Email(mailbox) => {
+                for spelling in mailbox.spellings() {
+                    found.extend(self.accounts.get(&spelling).into_iter().flat_map(|rows| rows.clone()));
+                }
+            }
+            Identifier::Id(id) => {
+                found.extend(self.accounts.iter().flat_map(|rows| rows.iter().find(|row| row.id == *id).cloned()));
+            }
+            Identifier::Username(_) | Identifier::Token(_) => return Err(DirectoryError::Unsupported(identifier.kind())),
         }
         Ok(found)
     }
@@ -50,5 +58,13 @@ impl Directory for MemoryDirectory {
         let Some(mut rows) = self.accounts.get_mut(&account.email.to_ascii_lowercase()) else { return Ok(false) };
         let row = rows.iter_mut().find(|row| *row == account && row.verified);
         Ok(row.map(|row| row.verified = false).is_some())
+    }
+
+    async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        let rows = self.accounts.iter().flat_map(|rows| rows.clone());
+        let mut page: Vec<_> = rows.filter(|row| after.is_none_or(|after| row.id > *after)).collect();
+        page.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        page.truncate(limit);
+        Ok(page)
     }
 }

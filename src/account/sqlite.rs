@@ -12,8 +12,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Row, TypeInfo, ValueRef};
 
 use crate::account::{Account, AccountId, Directory, DirectoryError};
-use crate::address::Mailbox;
 use crate::clock;
+use crate::identifier::Identifier;
 use crate::verdict::Reason;
 
 /// From here on an integer is milliseconds since 1970, below it seconds.
@@ -74,7 +74,8 @@ impl SqliteDirectory {
 
 #[async_trait]
 impl Directory for SqliteDirectory {
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
+        let Identifier::Email(mailbox) = identifier else { return Err(DirectoryError::Unsupported(identifier.kind())) };
         let mut spellings = mailbox.spellings();
         let (ascii, unicode) = (spellings.next(), spellings.next());
         let query = sqlx::query("SELECT id, email, verified, verified_at FROM accounts WHERE lower(email) IN ($1, $2)");
@@ -95,6 +96,15 @@ impl Directory for SqliteDirectory {
             transaction.commit().await.map_err(failed())?;
         }
         Ok(is_as_read)
+    }
+
+    async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        let after = after.map_or(Ok(0), |after| after.as_str().parse::<i64>());
+        let Ok(after) = after else { return Ok(Vec::new()) };
+        let query = sqlx::query("SELECT id, email, verified, verified_at FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
+        let query = query.bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed("listing accounts"))?;
+        rows.iter().map(account).collect()
     }
 }
 

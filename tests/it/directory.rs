@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use reset_gatekeeper::account::{Directory, SqliteDirectory};
 use reset_gatekeeper::testing::time;
-use reset_gatekeeper::{Mailbox, Reason};
+use reset_gatekeeper::{Identifier, Identifies, Reason};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
-fn mailbox(text: &str) -> Mailbox {
-    Mailbox::parse(text).unwrap()
+fn mailbox(text: &str) -> Identifier {
+    Identifier::parse(Identifies::Email, text).unwrap()
 }
 
 async fn open() -> (tempfile::TempDir, SqlitePool, SqliteDirectory) {

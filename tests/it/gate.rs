@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use reset_gatekeeper::account::{Account, Directory, DirectoryError};
+use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError};
 use reset_gatekeeper::audit::Event;
 use reset_gatekeeper::domain::Standing;
 use reset_gatekeeper::testing::{Fault, Phase, SetClock, time};
-use reset_gatekeeper::{Clock, Mailbox, OnUnknown, Policy, Reason, Reply};
+use reset_gatekeeper::{Clock, Identifier, OnUnknown, Policy, Reason, Reply};
 use tokio::sync::Semaphore;
 
 use crate::stage::{Accounts, NOW, Stage, VERIFIED};
@@ -170,9 +170,13 @@ async fn the_requested_address_must_be_the_stored_one_but_for_ascii_case() {
     struct Lenient;
     #[async_trait]
     impl Directory for Lenient {
-        async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+        async fn find(&self, _: &Identifier) -> Result<Vec<Account>, DirectoryError> {
             Ok(vec![Account { id: "1".into(), email: "jo@example.com".into(), verified: true, verified_at: Some(time(VERIFIED)) }])
         }
+        async fn page(&self, _: Option<&AccountId>, _: usize) -> Result<Vec<Account>, DirectoryError> {
+            Ok(Vec::new())
+        }
+
         async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
             Ok(false)
         }
@@ -393,9 +397,13 @@ async fn an_unverification_is_recorded_although_its_caller_hung_up() {
     struct Slow(Arc<Accounts>, Arc<Semaphore>);
     #[async_trait]
     impl Directory for Slow {
-        async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
-            self.0.find(mailbox).await
+        async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
+            self.0.find(identifier).await
         }
+        async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+            self.0.page(after, limit).await
+        }
+
         async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
             let unverified = self.0.unverify(account, reason).await;
             self.1.acquire().await.unwrap().forget();
@@ -439,9 +447,13 @@ struct Finding(&'static str, fn() -> Result<bool, DirectoryError>);
 
 #[async_trait]
 impl Directory for Finding {
-    async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, _: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         Ok(vec![Account { id: "1".into(), email: self.0.into(), verified: true, verified_at: Some(time(VERIFIED)) }])
     }
+    async fn page(&self, _: Option<&AccountId>, _: usize) -> Result<Vec<Account>, DirectoryError> {
+        Ok(Vec::new())
+    }
+
     async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
         (self.1)()
     }

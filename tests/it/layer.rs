@@ -14,12 +14,12 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use reset_gatekeeper::account::{Account, Directory, DirectoryError, MemoryDirectory};
+use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError, MemoryDirectory};
 use reset_gatekeeper::audit::{AuditError, AuditSink, Record};
 use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
 use reset_gatekeeper::testing::{SetClock, time};
 use reset_gatekeeper::{
-    Gatekeeper, GatekeeperLayer, GatekeeperService, Guard, Mailbox, Reason, RegistrableDomain, Reply, RequestBody, Target, Verdict,
+    Gatekeeper, GatekeeperLayer, GatekeeperService, Guard, Identifier, Reason, RegistrableDomain, Reply, RequestBody, Target, Verdict,
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_test::mock;
@@ -348,10 +348,14 @@ impl Hanging {
 
 #[async_trait::async_trait]
 impl Directory for Hanging {
-    async fn find(&self, _: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, _: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         self.at("find").await;
         Ok(vec![Account { id: "1".into(), email: "a@example.com".into(), verified: true, verified_at: Some(time(VERIFIED)) }])
     }
+    async fn page(&self, _: Option<&AccountId>, _: usize) -> Result<Vec<Account>, DirectoryError> {
+        Ok(Vec::new())
+    }
+
     async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
         self.at("unverify").await;
         Ok(true)

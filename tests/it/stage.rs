@@ -8,10 +8,12 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri};
-use reset_gatekeeper::account::{Account, Directory, DirectoryError, MemoryDirectory};
+use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError, MemoryDirectory};
 use reset_gatekeeper::audit::{AuditError, AuditSink, Record};
 use reset_gatekeeper::testing::{Registry, SetClock, time};
-use reset_gatekeeper::{Gatekeeper, GatekeeperBuilder, GatekeeperLayer, Guard, Mailbox, Missing, Reason, Reply, Target, Verdict};
+use reset_gatekeeper::{
+    Gatekeeper, GatekeeperBuilder, GatekeeperLayer, Guard, Identifier, Identifies, Mailbox, Missing, Reason, Reply, Target, Verdict,
+};
 
 pub(crate) const NOW: &str = "2026-01-31T12:00:00Z";
 pub(crate) const VERIFIED: &str = "2020-01-01T00:00:00Z";
@@ -126,7 +128,7 @@ impl Accounts {
     }
 
     pub(crate) async fn is_verified(&self, email: &str) -> bool {
-        let rows = self.directory.find(&Mailbox::parse(email).unwrap()).await.unwrap();
+        let rows = self.directory.find(&Identifier::parse(Identifies::Email, email).unwrap()).await.unwrap();
         rows.iter().all(|account| account.verified)
     }
 
@@ -137,9 +139,14 @@ impl Accounts {
 
 #[async_trait]
 impl Directory for Accounts {
-    async fn find(&self, mailbox: &Mailbox) -> Result<Vec<Account>, DirectoryError> {
+    async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         self.check()?;
-        self.directory.find(mailbox).await
+        self.directory.find(identifier).await
+    }
+
+    async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        self.check()?;
+        self.directory.page(after, limit).await
     }
 
     async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {

@@ -1,0 +1,180 @@
+//! What a recovery request names its account by: an address, a username, a key, or a token.
+//!
+//! An application may be laxer about a name than its directory is, and then the gate would look for somebody else than the application does.
+//! So a name is refused where programs differ about it:
+//!
+//! 1. An address is one [`Mailbox`].
+//! 2. No name holds a control character or one that isn't seen. White space around it is ignored.
+//! 3. A username that has other spellings (NFKC, lower case) is looked up in all of them.
+//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory) says.
+
+use std::fmt;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::account::AccountId;
+use crate::address::{AddressError, Mailbox};
+
+/// Which of an account's names a guard's target holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Identifies {
+    /// Its e-mail address.
+    #[default]
+    Email,
+    /// The name by which its holder logs in.
+    Username,
+    /// The directory's key.
+    Id,
+    /// A secret that the application handed out for it.
+    Token,
+}
+
+impl Identifies {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Username => "username",
+            Self::Id => "id",
+            Self::Token => "token",
+        }
+    }
+}
+
+impl fmt::Display for Identifies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one request names its account by.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Identifier {
+    /// An e-mail address.
+    Email(Mailbox),
+    /// The name by which the account's holder logs in.
+    Username(String),
+    /// The directory's key.
+    Id(AccountId),
+    /// A secret that the application handed out.
+    Token(String),
+}
+
+/// Why a text names no account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentifierError {
+    /// It should be an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// It is empty, or holds a character that programs drop or cut a text off at.
+    #[error("the name holds nothing, or what can't be seen")]
+    Invisible,
+}
+
+impl Identifier {
+    /// Reads `text` as a name of this kind.
+    ///
+    /// # Errors
+    /// Where programs may differ about whom it names.
+    pub fn parse(kind: Identifies, text: &str) -> Result<Self, IdentifierError> {
+        let text = text.trim();
+        match kind {
+            Identifies::Email => Ok(Self::Email(Mailbox::parse(text)?)),
+            _ if text.is_empty() || text.chars().any(is_invisible) => Err(IdentifierError::Invisible),
+            Identifies::Username => Ok(Self::Username(text.to_owned())),
+            Identifies::Id => Ok(Self::Id(text.into())),
+            Identifies::Token => Ok(Self::Token(text.to_owned())),
+        }
+    }
+
+    /// Which kind of name this is.
+    #[must_use]
+    pub const fn kind(&self) -> Identifies {
+        match self {
+            Self::Email(_) => Identifies::Email,
+            Self::Username(_) => Identifies::Username,
+            Self::Id(_) => Identifies::Id,
+            Self::Token(_) => Identifies::Token,
+        }
+    }
+
+    /// The name as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Email(mailbox) => mailbox.as_str(),
+            Self::Username(text) | Self::Token(text) => text,
+            Self::Id(id) => id.as_str(),
+        }
+    }
+
+    /// All texts under which a directory may have stored this name, without repetition; most names have one or two. A directory looks for each of them.
+    #[must_use]
+    pub fn spellings(&self) -> Vec<String> {
+        let mut spellings = match self {
+            Self::Email(mailbox) => mailbox.spellings().chain([mailbox.as_str().to_owned()]).collect(),
+            Self::Username(name) => {
+                let unified: String = name.nfkc().collect();
+                vec![name.clone(), unified.to_lowercase().nfkc().collect(), unified]
+            }
+            Self::Id(id) => vec![id.as_str().to_owned()],
+            Self::Token(token) => vec![token.clone()],
+        };
+        spellings.sort_unstable();
+        spellings.dedup();
+        spellings
+    }
+}
+
+/// Without the name where it is a secret.
+impl fmt::Debug for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Email(mailbox) => f.debug_tuple("Email").field(&mailbox.as_str()).finish(),
+            Self::Username(name) => f.debug_tuple("Username").field(name).finish(),
+            Self::Id(id) => f.debug_tuple("Id").field(id).finish(),
+            Self::Token(_) => f.debug_tuple("Token").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_differ_about_names_nobody() {
+        for text in ["", "  ", "a\0b", "a\u{200b}", "a\u{ad}b", "a\r\nb", "\u{feff}a"] {
+            for kind in [Identifies::Username, Identifies::Id, Identifies::Token] {
+                assert_eq!(Identifier::parse(kind, text), Err(IdentifierError::Invisible), "{text:?}");
+            }
+        }
+        assert!(Identifier::parse(Identifies::Email, "a@b").is_err());
+    }
+
+    #[test]
+    fn a_username_is_looked_up_in_all_its_spellings() {
+        for (name, spellings) in [("jo", &["jo"][..]), (" Jo ", &["Jo", "jo"]), ("Ｊo", &["Jo", "jo", "Ｊo"]), ("Иван", &["Иван", "иван"])]
+        {
+            assert_eq!(Identifier::parse(Identifies::Username, name).unwrap().spellings(), spellings);
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        assert_eq!(format!("{:?}", Identifier::Token("secret".to_owned())), "Token(..)");
+    }
+}
