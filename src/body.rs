@@ -125,6 +125,15 @@ impl<B: Body<Data = Bytes>> Read<B> {
         self.frames.front().and_then(Frame::data_ref).cloned().unwrap_or_default()
     }
 
+    /// Puts `data` in the place of all data read so far.
+    pub(crate) fn replace(&mut self, data: Bytes) {
+        self.frames.retain(|frame| !frame.is_data());
+        self.length = data.len();
+        if !data.is_empty() {
+            self.frames.push_front(Frame::data(data));
+        }
+    }
+
     /// The body as it came, to be read once more.
     pub(crate) fn into_body(self) -> RequestBody<B> {
         RequestBody { kind: RequestKind::Read { read: Box::new(self) } }
@@ -163,9 +172,8 @@ impl<B: Body<Data = Bytes>> Read<B> {
 }
 
 pin_project! {
-    /// The body of a response: the application's, or that of a reply of our own.
-    #[derive(Debug)]
-    pub struct ResponseBody<B> {
+    /// The body of a response: the application's, untouched or read and rewritten, or that of a reply of our own.
+    pub struct ResponseBody<B: Body> {
         #[pin]
         kind: ResponseKind<B>,
     }
@@ -173,16 +181,21 @@ pin_project! {
 
 pin_project! {
     #[project = ResponseKindProjection]
-    #[derive(Debug)]
-    enum ResponseKind<B> {
+    enum ResponseKind<B: Body> {
         Application { #[pin] body: B },
+        Read { read: Box<Read<B>>, is_sized: bool },
         Reply { #[pin] body: Full<Bytes> },
     }
 }
 
-impl<B> ResponseBody<B> {
+impl<B: Body> ResponseBody<B> {
     pub(crate) const fn application(body: B) -> Self {
         Self { kind: ResponseKind::Application { body } }
+    }
+
+    /// The application's, as far as it was read. Where it did not come with its length, it does not go with one.
+    pub(crate) fn read(read: Read<B>, is_sized: bool) -> Self {
+        Self { kind: ResponseKind::Read { read: Box::new(read), is_sized } }
     }
 
     pub(crate) fn reply(body: Bytes) -> Self {
@@ -190,8 +203,14 @@ impl<B> ResponseBody<B> {
     }
 }
 
+impl<B: Body> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
 /// An empty body, as outer layers that answer by themselves need one.
-impl<B> Default for ResponseBody<B> {
+impl<B: Body> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::reply(Bytes::new())
     }
@@ -204,6 +223,12 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             ResponseKindProjection::Application { body } => body.poll_frame(cx),
+            ResponseKindProjection::Read { read, is_sized } => {
+                let frame = ready!(read.poll_frame(cx));
+                // There is no more to come, and whoever asks may know.
+                *is_sized |= frame.is_none();
+                Poll::Ready(frame)
+            }
             ResponseKindProjection::Reply { body } => body.poll_frame(cx).map_err(|never| match never {}),
         }
     }
@@ -211,6 +236,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             ResponseKind::Application { body } => body.is_end_stream(),
+            ResponseKind::Read { read, is_sized } => *is_sized && read.is_end_stream(),
             ResponseKind::Reply { body } => body.is_end_stream(),
         }
     }
@@ -218,6 +244,8 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             ResponseKind::Application { body } => body.size_hint(),
+            ResponseKind::Read { read, is_sized: true } => read.size_hint(),
+            ResponseKind::Read { is_sized: false, .. } => SizeHint::new(),
             ResponseKind::Reply { body } => body.size_hint(),
         }
     }

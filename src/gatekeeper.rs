@@ -10,14 +10,19 @@ use crate::account::{Account, Directory, DirectoryError};
 use crate::address::{Mailbox, RegistrableDomain};
 use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRecord};
 use crate::clock::{Clock, SystemClock, within};
+use crate::decoy;
 use crate::domain::cache::{Cache, CacheSettings};
 use crate::domain::{DomainSource, Sighting};
-use crate::identifier::{Identifier, Identifies};
+use crate::identifier::{Identifier, IdentifierError, Identifies};
+use crate::limit::Counter;
 use crate::policy::{Evidence, Policy, judge};
 use crate::verdict::{Reason, Verdict};
 
 /// How long the directory and the audit log may take before a guarded request is answered 503.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many names are tried until one is nobody's.
+const ATTEMPTS: usize = 8;
 
 /// Decides about recovery requests. Cloning shares everything.
 #[derive(Clone)]
@@ -61,7 +66,16 @@ impl Judged {
     }
 }
 
-/// What a verdict is about, beside the addresses.
+/// Whom a reset is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'r> {
+    pub(crate) identifies: Identifies,
+    pub(crate) name: &'r str,
+    /// What counts the requests for one account, where they are limited.
+    pub(crate) counter: Option<&'r Counter>,
+}
+
+/// What a verdict is about, beside whom.
 #[derive(Clone, Copy)]
 pub(crate) struct Occasion<'r> {
     /// The request. `None` where the application asks by itself.
@@ -84,19 +98,29 @@ impl Gatekeeper {
     /// # Errors
     /// Where there is no verdict, and so no reset may be mailed.
     pub async fn assess(&self, address: &str) -> Result<Verdict, AssessError> {
-        self.decide(&[address], Occasion { request: None, enforced: true }).await
+        let asked = Asked { identifies: Identifies::Email, name: address, counter: None };
+        self.decide(&[asked], Occasion { request: None, enforced: true }).await
     }
 
-    /// The verdict about a request for all of `addresses`, carried out where that is the occasion's wish, and recorded.
-    pub(crate) async fn decide<A: AsRef<str>>(&self, addresses: &[A], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
+    /// The verdict about a request for all of `asked`, carried out where that is the occasion's wish, and recorded.
+    pub(crate) async fn decide(&self, asked: &[Asked<'_>], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
         let mut judged = Vec::new();
-        for address in addresses {
-            let Ok(requested) = Identifier::parse(Identifies::Email, address.as_ref()) else {
+        let mut is_stranger_over_limit = false;
+        for one in asked {
+            let Ok(requested) = Identifier::parse(one.identifies, one.name) else {
                 return self.refuse(Reason::TargetInvalid, occasion).await;
             };
-            for account in self.inner.find(&requested).await? {
-                judged.push(self.inner.judge(&requested, account).await);
+            let accounts = self.inner.find(&requested).await?;
+            if accounts.is_empty() {
+                is_stranger_over_limit |= one.counter.is_some_and(|counter| counter.exceeds_for_stranger(&requested));
             }
+            for account in accounts {
+                let over_limit = one.counter.is_some_and(|counter| counter.exceeds(&account.id));
+                judged.push(self.inner.judge(&requested, account, over_limit).await);
+            }
+        }
+        if judged.is_empty() && is_stranger_over_limit {
+            return self.refuse(Reason::TooManyRequests, occasion).await;
         }
         if !self.inner.record_allowed && judged.iter().all(|one| one.verdict.is_allowed()) {
             return Ok(judged.pop().map(|one| one.verdict).unwrap_or_default());
@@ -110,6 +134,24 @@ impl Gatekeeper {
             return carried_out.await.map_err(|_| AuditError::Closed)?;
         }
         self.inner.carry_out(judged, request, enforced).await
+    }
+
+    /// A name of the same form as `name` that no account has. Addresses are at `domain`.
+    pub(crate) async fn nobody_like(&self, identifies: Identifies, name: &str, domain: &str) -> Result<String, AssessError> {
+        let unusable = |error: IdentifierError| DirectoryError::unavailable("making up a name", error);
+        let requested = Identifier::parse(identifies, name).map_err(unusable)?;
+        for _ in 0..ATTEMPTS {
+            let alike = decoy::alike(&requested, domain);
+            if self.inner.find(&Identifier::parse(identifies, &alike).map_err(unusable)?).await?.is_empty() {
+                return Ok(alike);
+            }
+        }
+        Err(DirectoryError::unavailable("making up a name", "the directory finds an account for every name").into())
+    }
+
+    /// Who tells the time.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.clock)
     }
 
     /// The verdict about a request that can't be read, recorded.
@@ -129,7 +171,7 @@ impl Inner {
     }
 
     /// Judges `account`, which the directory found for `requested`, by its own address and domain.
-    async fn judge(&self, requested: &Identifier, account: Account) -> Judged {
+    async fn judge(&self, requested: &Identifier, account: Account, over_limit: bool) -> Judged {
         let stored = || Mailbox::parse(&account.email).ok().map(|stored| stored.domain().clone());
         let (requested_is_stored, domain) = match requested {
             Identifier::Email(requested) if requested.equals(&account.email) => (true, Some(requested.domain().clone())),
@@ -146,7 +188,7 @@ impl Inner {
             Some(domain) => self.domains.known(domain),
             None => None,
         };
-        let evidence = Evidence { verified: account.verified, verified_at, requested_is_stored, domain: sighting.as_ref() };
+        let evidence = Evidence { verified: account.verified, verified_at, requested_is_stored, domain: sighting.as_ref(), over_limit };
         let verdict = judge(&self.policy, &evidence, self.clock.now());
         Judged { account, domain, sighting, verdict }
     }

@@ -4,7 +4,9 @@
 //! 2. A recovery request is read, judged, and either answered in the inner service's place or handed on byte for byte, with the
 //!    [`Verdict`](crate::Verdict) in its extensions.
 //! 3. The service that was made ready is the one that is called. A refused request never calls it.
-//! 4. A connection is never upgraded by a request for a guarded path, since what follows could not be judged: the wish is dropped, as
+//! 4. In [decoy](Reply::decoy) mode a blocked request goes on with another name, and its answer comes back with the caller's own. Judged requests lose their
+//!    `Accept-Encoding` there, whatever the verdict: an answer that can't be read could show the other name.
+//! 5. A connection is never upgraded by a request for a guarded path, since what follows could not be judged: the wish is dropped, as
 //!    RFC 9110 §7.8 lets any recipient do.
 //!
 //! What a deployment can break: a layer between this one and the application that decompresses or rewrites bodies, paths or methods
@@ -17,24 +19,31 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response};
+use http::uri::Authority;
+use http::{Request, Response, Uri};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::{Instant, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::account::DirectoryError;
 use crate::body::{Read, Reading, RequestBody, ResponseBody};
 use crate::clock::within;
-use crate::gatekeeper::{AssessError, Gatekeeper, Occasion};
+use crate::decoy::{self, Plan, Replacement, Restoration};
+use crate::gatekeeper::{Asked, AssessError, Gatekeeper, Occasion};
 use crate::reply::{Answer, Reply};
 use crate::route::{Concern, Guard, Guards, is_post, judging};
-use crate::target::{self, Query, Readable, Refusal};
+use crate::target::{self, Query, Readable, Refusal, Requested};
 use crate::verdict::Verdict;
 
 /// How long the body of a guarded request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many bytes of an answer are read to put the caller's name back. A page that says "we have sent you a mail" is much shorter.
+const ANSWER_LIMIT: usize = 1024 * 1024;
 
 /// Puts a [`Gatekeeper`] in front of a service.
 ///
@@ -68,7 +77,8 @@ impl GatekeeperLayer {
     /// Adds a recovery endpoint. Every guard that matches a request judges it.
     #[must_use]
     pub fn guard(mut self, guard: Guard) -> Self {
-        Arc::make_mut(&mut self.settings).guards.push(guard);
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.guards.push(guard, settings.gatekeeper.clock());
         self
     }
 }
@@ -92,10 +102,11 @@ impl<S, B, R> Service<Request<B>> for GatekeeperService<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: 'static,
+    S::Error: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Send,
-    R: 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Send,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -123,10 +134,11 @@ impl<S> GatekeeperService<S> {
     where
         S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
         S::Future: Send,
-        S::Error: 'static,
+        S::Error: Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Send,
-        R: 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Send,
     {
         refuse_upgrade(&mut request);
         // The clone has not been made ready; the service that has been is the one to call.
@@ -144,29 +156,80 @@ fn refuse_upgrade<B>(request: &mut Request<B>) {
 }
 
 /// A request that may be a recovery request, from its body to its answer.
-async fn judged<S, B, R>(settings: Arc<Settings>, mut ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
+async fn judged<S, B, R>(settings: Arc<Settings>, ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: Body<Data = Bytes>,
+    R: Body<Data = Bytes>,
+{
+    let leaves_at = Instant::now() + settings.reply.floor;
+    let response = answered(&settings, ready, request).await;
+    if !settings.reply.floor.is_zero() {
+        sleep_until(leaves_at).await;
+    }
+    response
+}
+
+async fn answered<S, B, R>(settings: &Settings, mut ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    B: Body<Data = Bytes>,
+    R: Body<Data = Bytes>,
 {
     let (mut parts, body) = request.into_parts();
-    let (body, outcome) = settings.outcome(&parts, body).await;
+    let (mut read, outcome) = settings.outcome(&parts, body).await;
     match outcome {
-        Ok(verdict) => {
+        Outcome::Passed { verdict, host } => {
+            settings.prepare(&mut parts, host);
             drop(verdict.map(|verdict| parts.extensions.insert(verdict)));
-            ready.call(Request::from_parts(parts, body)).await.map(|response| response.map(ResponseBody::application))
+            ready.call(Request::from_parts(parts, read.into_body())).await.map(|response| response.map(ResponseBody::application))
         }
-        Err(refused) => {
-            let (answer, verdict) = *refused;
-            let mut response = answer.response(&parts.headers).map(ResponseBody::reply);
+        Outcome::Decoyed { plan, verdict, host } => {
+            settings.prepare(&mut parts, host);
+            let Some(restoration) = plan.carry_out(&mut parts, &mut read) else {
+                return Ok(Answer::unavailable().response(&parts.headers, &settings.reply).map(ResponseBody::reply));
+            };
+            let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
+            let mut response = restored(response, &restoration).await;
+            response.extensions_mut().insert(verdict);
+            Ok(response)
+        }
+        Outcome::Refused { answer, verdict } => {
+            let mut response = answer.response(&parts.headers, &settings.reply).map(ResponseBody::reply);
             drop(verdict.map(|verdict| response.extensions_mut().insert(verdict)));
             Ok(response)
         }
     }
 }
 
-/// What is answered in the application's place, and the verdict behind it.
-type Refused = Box<(Answer, Option<Verdict>)>;
+/// The answer of the application to a request with a made-up name, as its caller may see it.
+async fn restored<R: Body<Data = Bytes>>(mut response: Response<R>, restoration: &Restoration) -> Response<ResponseBody<R>> {
+    restoration.headers(response.headers_mut());
+    if !Restoration::reads(response.headers()) {
+        return response.map(ResponseBody::application);
+    }
+    let (mut parts, body) = response.into_parts();
+    let is_sized = body.size_hint().exact().is_some();
+    let mut read = Read::new(body);
+    if matches!(within(BODY_TIMEOUT, read.fill(ANSWER_LIMIT)).await, Ok(Reading::Complete)) {
+        let body = restoration.body(&parts.headers, &read.bytes());
+        if parts.headers.contains_key(CONTENT_LENGTH) && !body.is_empty() {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        read.replace(body);
+    }
+    Response::from_parts(parts, ResponseBody::read(read, is_sized))
+}
+
+/// What becomes of a request.
+enum Outcome {
+    /// It goes on as it came, with the verdict, if it was one to be judged, and the host that its guard pins.
+    Passed { verdict: Option<Verdict>, host: Option<HeaderValue> },
+    /// It goes on with another name.
+    Decoyed { plan: Box<Plan>, verdict: Verdict, host: Option<HeaderValue> },
+    /// It is answered in the application's place.
+    Refused { answer: Answer, verdict: Option<Verdict> },
+}
 
 /// What is known of a request before its body is read.
 #[derive(Clone, Copy)]
@@ -177,7 +240,7 @@ struct Head<'h> {
     guards: &'h [&'h Guard],
 }
 
-impl Head<'_> {
+impl<'h> Head<'h> {
     /// Whether the body has to be read: some guard judges this request, or would if its form named another method.
     fn needs_body(self) -> bool {
         let may_hold_override = || {
@@ -189,8 +252,8 @@ impl Head<'_> {
         is_judged || (is_post(&self.parts.method) && may_hold_override())
     }
 
-    /// The addresses that the request names for the guards that judge it. `None` where none does, or it names nobody and may.
-    async fn requested<B: Body<Data = Bytes>>(self, read: &mut Read<B>) -> Result<Option<Vec<String>>, Refusal> {
+    /// Whom the request names for the guards that judge it. Nobody where none does, or it names nobody and may.
+    async fn requested<B: Body<Data = Bytes>>(self, read: &mut Read<B>) -> Result<Vec<Requested<'h>>, Refusal> {
         let Self { parts, query, guards } = self;
         let limit = guards.iter().map(|guard| guard.body_limit).max().unwrap_or_default();
         match within(BODY_TIMEOUT, read.fill(limit)).await {
@@ -208,61 +271,133 @@ impl Head<'_> {
             return Err(Refusal::undecodable("The body may name another method."));
         }
         let readable = Readable { parts, query, body: &body };
-        let mut addresses = Vec::new();
+        let mut requested = Vec::new();
         for guard in guards {
             if bytes.len() > guard.body_limit {
                 return Err(Refusal::too_large());
             }
-            addresses.extend(readable.requested(guard)?);
+            requested.extend(readable.requested(guard)?);
         }
-        Ok((!addresses.is_empty()).then_some(addresses))
+        Ok(requested)
     }
 }
 
 impl Settings {
-    /// The body to be handed on, with the verdict that lets the request through, if it was one to be judged, or the answer that refuses it.
-    async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (RequestBody<B>, Result<Option<Verdict>, Refused>) {
+    /// What becomes of a request, and its body as far as it was read.
+    async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (Read<B>, Outcome) {
         let guards = self.guards.at(parts.uri.path());
         let query = Query::read(&parts.uri);
         let head = query.as_ref().map(|query| Head { parts, query, guards: &guards });
-        if head.is_ok_and(|head| !head.needs_body()) {
-            return (RequestBody::passing(body), Ok(None));
-        }
         let mut read = Read::new(body);
+        let host = guards.iter().find_map(|guard| guard.host.clone());
+        if head.is_ok_and(|head| !head.needs_body()) {
+            return (read, Outcome::Passed { verdict: None, host });
+        }
         let requested = match head {
-            Ok(head) => head.requested(&mut read).await,
+            Ok(head) => head.requested(&mut read).await.and_then(|requested| self.replaceable(requested)),
             Err(refusal) => Err(*refusal),
         };
-        let outcome = self.decide(parts, requested).await;
-        (read.into_body(), outcome)
+        let occasion = Occasion { request: Some(parts), enforced: self.reply.enforces() };
+        let outcome = match requested {
+            Ok(requested) if requested.is_empty() => Outcome::Passed { verdict: None, host },
+            Ok(requested) => self.decided(&requested, &mut read, occasion, host).await,
+            Err(refusal) => self.refused(refusal, occasion, host).await,
+        };
+        (read, outcome)
     }
 
-    async fn decide(&self, parts: &Parts, requested: Result<Option<Vec<String>>, Refusal>) -> Result<Option<Verdict>, Refused> {
-        let occasion = Occasion { request: Some(parts), enforced: self.reply.enforces() };
-        let (refusal, verdict) = match requested {
-            Ok(None) => return Ok(None),
-            Ok(Some(addresses)) => (None, self.gatekeeper.decide(&addresses, occasion).await),
-            Err(refusal) => (Some(refusal), self.gatekeeper.refuse(refusal.reason, occasion).await),
+    /// In decoy mode, only what could be replaced is looked up at all: else the answer would depend on whether it is blocked.
+    fn replaceable<'r>(&self, requested: Vec<Requested<'r>>) -> Result<Vec<Requested<'r>>, Refusal> {
+        match self.reply.decoys_at() {
+            Some(_) if !requested.iter().all(decoy::is_replaceable) => Err(Refusal::undecodable("The path is not spelled plainly.")),
+            _ => Ok(requested),
+        }
+    }
+
+    async fn decided<B: Body<Data = Bytes>>(
+        &self,
+        requested: &[Requested<'_>],
+        read: &mut Read<B>,
+        occasion: Occasion<'_>,
+        host: Option<HeaderValue>,
+    ) -> Outcome {
+        let mut asked = Vec::with_capacity(requested.len());
+        for one in requested {
+            asked.push(Asked { identifies: one.guard.identifies, name: &one.name, counter: one.guard.counter.as_ref() });
+        }
+        let verdict = match self.gatekeeper.decide(&asked, occasion).await {
+            Ok(verdict) => verdict,
+            Err(error) => return self.unavailable(&error, host),
         };
-        let answer = match &verdict {
-            Ok(verdict) if verdict.is_allowed() => None,
-            Ok(verdict) => {
-                Some(refusal.map_or(Answer::blocked(verdict.reference()), |refusal| Answer::unreadable(refusal, verdict.reference())))
-            }
-            Err(error) => {
-                log(error);
-                Some(Answer::unavailable())
-            }
+        let Some(reason) = verdict.reasons().first().filter(|_| occasion.enforced) else {
+            return Outcome::Passed { verdict: Some(verdict), host };
         };
-        match answer.filter(|_| self.reply.enforces()) {
-            Some(answer) => Err(Box::new((answer, verdict.ok()))),
-            None => Ok(verdict.ok()),
+        match self.reply.decoys_at().filter(|_| !reason.is_of_request()) {
+            None => Outcome::Refused { answer: Answer::blocked(verdict.reference()), verdict: Some(verdict) },
+            Some(domain) => match self.plan(requested, &read.bytes(), domain).await {
+                Ok(plan) => Outcome::Decoyed { plan: Box::new(plan), verdict, host },
+                Err(error) => self.unavailable(&error, host),
+            },
+        }
+    }
+
+    /// How to put names that nobody has into the places in which a request names somebody.
+    async fn plan(&self, requested: &[Requested<'_>], body: &[u8], domain: &str) -> Result<Plan, AssessError> {
+        let mut replacements = Vec::with_capacity(requested.len());
+        for one in requested {
+            let name = self.gatekeeper.nobody_like(one.guard.identifies, &one.name, domain).await?;
+            replacements.push(Replacement { requested: one, name });
+        }
+        let unwritable = || DirectoryError::unavailable("making up a name", "it can't be written in the place of the other");
+        Plan::new(body, &replacements).ok_or_else(|| unwritable().into())
+    }
+
+    async fn refused(&self, refusal: Refusal, occasion: Occasion<'_>, host: Option<HeaderValue>) -> Outcome {
+        match self.gatekeeper.refuse(refusal.reason, occasion).await {
+            Ok(verdict) if occasion.enforced => {
+                Outcome::Refused { answer: Answer::unreadable(refusal, verdict.reference()), verdict: Some(verdict) }
+            }
+            Ok(verdict) => Outcome::Passed { verdict: Some(verdict), host },
+            Err(error) => self.unavailable(&error, host),
+        }
+    }
+
+    /// There is no verdict, and so nothing is let through, unless nothing is blocked anyway.
+    fn unavailable(&self, error: &AssessError, host: Option<HeaderValue>) -> Outcome {
+        tracing::error!(error = error as &dyn std::error::Error, "a recovery request can't be judged");
+        if self.reply.enforces() {
+            Outcome::Refused { answer: Answer::unavailable(), verdict: None }
+        } else {
+            Outcome::Passed { verdict: None, host }
+        }
+    }
+
+    /// Makes a judged request what the application may see of it.
+    fn prepare(&self, parts: &mut Parts, host: Option<HeaderValue>) {
+        if self.reply.decoys_at().is_some() {
+            parts.headers.remove(ACCEPT_ENCODING);
+        }
+        if let Some(host) = host {
+            pin_host(parts, host);
         }
     }
 }
 
-fn log(error: &AssessError) {
-    tracing::error!(error = error as &dyn std::error::Error, "a recovery request can't be judged");
+/// Names `host` wherever an application may look for the host that was asked.
+fn pin_host(parts: &mut Parts, host: HeaderValue) {
+    let uri = std::mem::take(&mut parts.uri);
+    let mut pieces = uri.clone().into_parts();
+    if pieces.authority.is_some() {
+        pieces.authority = Authority::try_from(host.as_bytes()).ok();
+    }
+    parts.uri = Uri::from_parts(pieces).unwrap_or(uri);
+    let forwarded = HeaderName::from_static("x-forwarded-host");
+    if parts.headers.contains_key(&forwarded) {
+        parts.headers.insert(forwarded, host.clone());
+    }
+    // RFC 7239 §5.3: it may name a host too.
+    parts.headers.remove(FORWARDED);
+    parts.headers.insert(HOST, host);
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -271,7 +406,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 
 pin_project! {
     /// The response of a [`GatekeeperService`].
-    pub struct ResponseFuture<F, R, E> {
+    pub struct ResponseFuture<F, R: Body, E> {
         #[pin]
         kind: Kind<F, R, E>,
     }
@@ -281,13 +416,13 @@ type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<R>>,
 
 pin_project! {
     #[project = KindProjection]
-    enum Kind<F, R, E> {
+    enum Kind<F, R: Body, E> {
         Passing { #[pin] inner: F },
         Guarded { judged: Boxed<R, E> },
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F, R, E>
+impl<F, R: Body, E> Future for ResponseFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
@@ -303,7 +438,7 @@ where
     }
 }
 
-impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
+impl<F, R: Body, E> fmt::Debug for ResponseFuture<F, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

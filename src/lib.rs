@@ -34,7 +34,7 @@
 //!
 //! ```text
 //! request ─► route ─► target ─► account ─► domain ─► policy ─► verdict ─► reply
-//!            guarded?  whom?    Directory  Domain-   a pure       │         refuse, observe
+//!            guarded?  whom?    Directory  Domain-   a pure       │         refuse, decoy, observe
 //!               │no                        Source    function     └──────► audit
 //!               ▼                          + cache                         AuditSink
 //!          application ◄───────────────── allowed, byte for byte ◄──────────┘
@@ -60,10 +60,12 @@ mod body;
 mod clock;
 #[cfg(feature = "cli")]
 pub mod config;
+mod decoy;
 pub mod domain;
 mod gatekeeper;
 mod identifier;
 mod layer;
+mod limit;
 mod policy;
 mod reply;
 mod route;
@@ -79,8 +81,9 @@ pub use clock::{Clock, SystemClock};
 pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder};
 pub use identifier::{Identifier, IdentifierError, Identifies};
 pub use layer::{GatekeeperLayer, GatekeeperService, ResponseFuture};
+pub use limit::{Limit, LimitError};
 pub use policy::{Evidence, OnUnknown, Policy, judge};
 pub use reply::Reply;
 pub use route::{Guard, GuardError};
-pub use target::{Missing, Target, TargetError};
+pub use target::{Decode, DecodeError, Missing, Target, TargetError};
 pub use verdict::{Notice, Reason, Verdict};

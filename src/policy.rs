@@ -8,7 +8,8 @@
 //! 4. its domain is on hold;
 //! 5. its domain was registered after the address was verified, so its present holder need not be the one who verified it;
 //! 6. its domain is about to expire;
-//! 7. nobody could tell how the domain stands, unless [`OnUnknown::Allow`] is set.
+//! 7. nobody could tell how the domain stands, unless [`OnUnknown::Allow`] is set;
+//! 8. there were too many requests for the account.
 //!
 //! 3 and 5 take the verification away for good, where the report is not stale. What a deployment can break: a `verified_at` that is moved forward without a fresh
 //! verification hides a re-registration, and [`OnUnknown::Allow`] lets whoever can disturb the registry's answers through.
@@ -70,6 +71,8 @@ pub struct Evidence<'a> {
     /// The latest that was seen of the stored address's domain. `None` where no source could tell, and where nobody asked, as for an
     /// address that isn't verified anyway.
     pub domain: Option<&'a Sighting>,
+    /// Whether there were more requests for the account than its guard lets through.
+    pub over_limit: bool,
 }
 
 /// A registration needs a lapse of days first, so clocks that differ by minutes can't hide one.
@@ -131,6 +134,9 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
             OnUnknown::Allow => notices.push(Notice::DomainUnknown),
         }
     }
+    if evidence.over_limit {
+        reasons.push(Reason::TooManyRequests);
+    }
     // A stale report still blocks, but only a live one takes away for good: the holder may have renewed since.
     let unverify = unverify.filter(|_| policy.unverify && evidence.verified && sighting.is_some_and(|sighting| !sighting.stale));
     Verdict::new(reasons, notices, standing.or(evidence.verified.then_some(Standing::Unknown)), unverify)
@@ -180,7 +186,8 @@ mod tests {
         sighting: Option<&Sighting>,
     ) -> (Vec<&'static str>, Vec<&'static str>, Option<Reason>) {
         let mut policy = Policy::default();
-        let mut evidence = Evidence { verified: true, verified_at: parse(VERIFIED), requested_is_stored: true, domain: None };
+        let mut evidence =
+            Evidence { verified: true, verified_at: parse(VERIFIED), requested_is_stored: true, domain: None, over_limit: false };
         change(&mut policy, &mut evidence);
         let verdict = judge(&policy, &Evidence { domain: sighting, ..evidence }, at(NOW));
         let codes = verdict.reasons().iter().map(|reason| reason.as_str()).collect();
@@ -284,7 +291,7 @@ mod tests {
             (report.registered_at, report.reregistered_at, report.expires_at) = (dates[0], dates[1], dates[2]);
             report.registrar_expires_at = dates[3];
             let sighting = Sighting { stale, first_seen_at, ..Sighting::first(report, checked_at) };
-            let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting) };
+            let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting), over_limit: false };
             let policy = Policy { on_unknown: OnUnknown::Allow, expiring_within: Duration::MAX, ..Policy::default() };
             let verdict = judge(&policy, &evidence, now);
             let is_evidence = dates[4].is_none_or(|at| checked_at >= at.min(now));

@@ -1,10 +1,15 @@
 //! What the caller of a blocked request sees.
 //!
 //! - [`Reply::refuse`]: 403, as problem details (RFC 9457) or, where the caller prefers one, a small HTML page. It carries the audit record's
-//!   `id` and never the reason. It tells, though, that the address has an account which is blocked: an unknown address passes.
-//! - [`Reply::observe`]: nothing is blocked, changed or un-verified; records say what would have been.
+//!   `id` and never the reason. **It tells** that the address has an account which is blocked: an unknown address passes.
+//! - [`Reply::decoy`]: the request goes on with another name, one that nobody has, so the application itself answers just as it does for an unknown
+//!   account. **It tells** what the application itself tells about known and unknown accounts, and, to who measures, the time of a live check that takes longer than
+//!   the [floor](Reply::floor). An application that keeps the name and shows it in a later answer shows the made-up one.
+//! - [`Reply::observe`]: nothing is blocked, changed or un-verified; records say what would have been. **It tells** nothing, and protects nobody.
 //!
-//! A request that can't be read is refused with 400, 413 or 415, which say what is wrong with it: that tells nothing about accounts.
+//! A request that can't be read is refused with 400, 403, 413 or 415 in either enforcing mode, which says what is wrong with it: that tells nothing about accounts.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
@@ -13,36 +18,93 @@ use mime::Mime;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::address::{AddressError, RegistrableDomain};
+use crate::decoy;
 use crate::target::Refusal;
 
 /// How a blocked request is answered. There is no default: each way has consequences that people should choose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply(Mode);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    mode: Mode,
+    pub(crate) floor: Duration,
+    support_url: Option<String>,
+}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Mode {
     Refuse,
+    Decoy { domain: String },
     Observe,
 }
 
+/// Where made-up addresses are: nobody can receive mail at a name below `invalid` (RFC 6761 §6.4).
+const DECOY_DOMAIN: &str = "gatekeeper.invalid";
+
+/// How long an answer on a guarded path takes at least, so that its time tells nothing.
+const DECOY_FLOOR: Duration = Duration::from_millis(500);
+
 impl Reply {
+    const fn new(mode: Mode, floor: Duration) -> Self {
+        Self { mode, floor, support_url: None }
+    }
+
     /// Answers 403 in the application's place.
     #[must_use]
     pub const fn refuse() -> Self {
-        Self(Mode::Refuse)
+        Self::new(Mode::Refuse, Duration::ZERO)
+    }
+
+    /// Lets the application answer, about an account that nobody has. No answer on a guarded path leaves within 500 ms.
+    #[must_use]
+    pub fn decoy() -> Self {
+        Self::new(Mode::Decoy { domain: DECOY_DOMAIN.to_owned() }, DECOY_FLOOR)
     }
 
     /// Blocks nothing, and records what would have been.
     #[must_use]
     pub const fn observe() -> Self {
-        Self(Mode::Observe)
+        Self::new(Mode::Observe, Duration::ZERO)
+    }
+
+    /// The domain of made-up addresses, where the application refuses those below `invalid`: one of yours that has no mail. Only a decoy uses it.
+    ///
+    /// # Errors
+    /// Where `domain` is no domain name.
+    pub fn decoy_domain(mut self, domain: &str) -> Result<Self, AddressError> {
+        RegistrableDomain::of(domain)?;
+        if let Mode::Decoy { domain: present } = &mut self.mode {
+            *present = domain.to_ascii_lowercase();
+        }
+        Ok(self)
+    }
+
+    /// The time before which no answer on a guarded path leaves. What the application and the live check take longer still shows, so it is best longer than both.
+    #[must_use]
+    pub const fn floor(mut self, floor: Duration) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// Where a blocked caller finds help. Only a refusal shows it.
+    #[must_use]
+    pub fn support_url(mut self, url: impl Into<String>) -> Self {
+        self.support_url = Some(url.into());
+        self
     }
 
     /// Whether verdicts are carried out.
-    pub(crate) const fn enforces(self) -> bool {
-        match self.0 {
-            Mode::Refuse => true,
+    pub(crate) const fn enforces(&self) -> bool {
+        match self.mode {
+            Mode::Refuse | Mode::Decoy { .. } => true,
             Mode::Observe => false,
+        }
+    }
+
+    /// The domain of made-up addresses, where a blocked request goes on with one.
+    pub(crate) fn decoys_at(&self) -> Option<&str> {
+        match &self.mode {
+            Mode::Decoy { domain } => Some(domain),
+            Mode::Refuse | Mode::Observe => None,
         }
     }
 }
@@ -74,11 +136,13 @@ impl Answer {
     }
 
     /// The response to a request with these headers.
-    pub(crate) fn response(self, headers: &HeaderMap) -> Response<Bytes> {
+    pub(crate) fn response(self, headers: &HeaderMap, reply: &Reply) -> Response<Bytes> {
+        // Only who is blocked needs help.
+        let support = reply.support_url.as_deref().filter(|_| self.status == StatusCode::FORBIDDEN);
         let (content_type, body) = if prefers_html(headers) {
-            (mime::TEXT_HTML_UTF_8.as_ref(), self.page())
+            (mime::TEXT_HTML_UTF_8.as_ref(), self.page(support))
         } else {
-            ("application/problem+json", self.problem_details())
+            ("application/problem+json", self.problem_details(support))
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
@@ -101,10 +165,10 @@ impl Answer {
         self.status.canonical_reason().unwrap_or_default()
     }
 
-    fn problem_details(self) -> String {
-        /// RFC 9457 §3.1, and `id` as an extension (§3.2). A problem of the type `about:blank` is titled as its status is (§4.2.1).
+    fn problem_details(self, support: Option<&str>) -> String {
+        /// RFC 9457 §3.1, with `id` and `support` as extensions (§3.2). A problem of the type `about:blank` is titled as its status is (§4.2.1).
         #[derive(Serialize)]
-        struct ProblemDetails {
+        struct ProblemDetails<'a> {
             r#type: &'static str,
             title: &'static str,
             status: u16,
@@ -113,6 +177,8 @@ impl Answer {
             instance: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             id: Option<Uuid>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            support: Option<&'a str>,
         }
         let problem = ProblemDetails {
             r#type: "about:blank",
@@ -121,17 +187,19 @@ impl Answer {
             detail: self.detail,
             instance: self.reference.map(|reference| reference.urn().to_string()),
             id: self.reference,
+            support,
         };
         serde_json::to_string(&problem).unwrap_or_default()
     }
 
-    fn page(self) -> String {
+    fn page(self, support: Option<&str>) -> String {
+        let support = support.map(|url| format!("<p><a href=\"{0}\">{0}</a></p>", decoy::html(url))).unwrap_or_default();
         let reference = self.reference.map(|reference| format!("<p>Reference: <code>{reference}</code></p>")).unwrap_or_default();
         let (title, detail) = (self.title(), self.detail);
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
              <style>:root{{color-scheme:light dark}}body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem}}</style>\
-             <h1>{title}</h1><p>{detail}</p>{reference}</html>\n"
+             <h1>{title}</h1><p>{detail}</p>{reference}{support}</html>\n"
         )
     }
 }

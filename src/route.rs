@@ -13,14 +13,20 @@
 mod path;
 
 use std::cell::LazyCell;
+use std::ops::Range;
+use std::sync::Arc;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request};
 use hyper::upgrade::OnUpgrade;
+use percent_encoding::percent_decode_str;
 
 use self::path::{ENCODED_SLASH, Reading, fold, readings};
-use crate::target::{Missing, Target};
+use crate::clock::Clock;
+use crate::identifier::Identifies;
+use crate::limit::{Counter, Limit};
+use crate::target::{Decode, Missing, Target};
 
 /// How many bytes of body a guarded request may have by default.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -43,7 +49,13 @@ pub struct Guard {
     methods: Option<Vec<Method>>,
     pub(crate) targets: Vec<Target>,
     pub(crate) missing: Missing,
+    pub(crate) identifies: Identifies,
+    pub(crate) decode: Option<Decode>,
     pub(crate) body_limit: usize,
+    limit: Option<Limit>,
+    /// What counts requests against the limit. It begins to with the layer.
+    pub(crate) counter: Option<Counter>,
+    pub(crate) host: Option<HeaderValue>,
 }
 
 impl Guard {
@@ -53,7 +65,18 @@ impl Guard {
     /// Where `path` does not begin with a slash, or is not of that syntax.
     pub fn new(path: &str) -> Result<Self, GuardError> {
         let pattern = Pattern::new(path).map_err(|what| GuardError { path: path.to_owned(), what })?;
-        Ok(Self { pattern, methods: None, targets: Vec::new(), missing: Missing::default(), body_limit: BODY_LIMIT })
+        Ok(Self {
+            pattern,
+            methods: None,
+            targets: Vec::new(),
+            missing: Missing::default(),
+            identifies: Identifies::default(),
+            decode: None,
+            body_limit: BODY_LIMIT,
+            limit: None,
+            counter: None,
+            host: None,
+        })
     }
 
     /// Guards `path` for every method but GET, HEAD and OPTIONS.
@@ -97,6 +120,35 @@ impl Guard {
         self
     }
 
+    /// Which of an account's names stands in the targets. Its address by default.
+    #[must_use]
+    pub const fn identifies(mut self, identifies: Identifies) -> Self {
+        self.identifies = identifies;
+        self
+    }
+
+    /// How the name is encoded in what stands in the targets. It stands there plainly by default.
+    #[must_use]
+    pub fn decode(mut self, decode: Decode) -> Self {
+        self.decode = Some(decode);
+        self
+    }
+
+    /// How many requests for one account are let through. As many as come, by default.
+    #[must_use]
+    pub const fn limit(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The host that the application sees in this endpoint's requests, whatever the caller sent: `example.org`, with a port where it is not the scheme's.
+    /// An application that builds the links it mails from `Host` or `X-Forwarded-Host` would mail a caller's choice of link otherwise.
+    #[must_use]
+    pub fn host(mut self, host: HeaderValue) -> Self {
+        self.host = Some(host);
+        self
+    }
+
     /// How many bytes the body may have. 64 KiB by default.
     #[must_use]
     pub const fn body_limit(mut self, bytes: usize) -> Self {
@@ -114,6 +166,11 @@ impl Guard {
         }
     }
 
+    /// Whether a JSON number is a name. No address is one.
+    pub(crate) fn counts_numbers(&self) -> bool {
+        self.identifies != Identifies::Email
+    }
+
     fn covers_a_safe_method(&self) -> bool {
         self.methods.as_ref().is_some_and(|methods| methods.iter().any(is_safe))
     }
@@ -121,6 +178,11 @@ impl Guard {
     /// What `name` stands for in the path, once for each way of reading it.
     pub(crate) fn path_parameters(&self, path: &str, name: &str) -> Vec<String> {
         readings(path).iter().filter_map(|reading| self.pattern.parameter(reading, name)).collect()
+    }
+
+    /// The bytes of `path` that `value` stands in as the parameter `name`. `None` where the path is not spelled plainly enough to tell.
+    pub(crate) fn span_in_path(&self, path: &str, name: &str, value: &str) -> Option<Range<usize>> {
+        self.pattern.span(path, name).filter(|span| path.get(span.clone()).is_some_and(|raw| is_written(raw, value)))
     }
 }
 
@@ -152,7 +214,8 @@ pub(crate) struct Guards {
 }
 
 impl Guards {
-    pub(crate) fn push(&mut self, guard: Guard) {
+    pub(crate) fn push(&mut self, mut guard: Guard, clock: Arc<dyn Clock>) {
+        guard.counter = guard.limit.map(|limit| Counter::new(limit, clock));
         self.cover_a_safe_method |= guard.covers_a_safe_method();
         self.guards.push(guard);
     }
@@ -224,12 +287,19 @@ fn overrides(method: &Method, headers: &HeaderMap, fields: &[&str]) -> Vec<Metho
     named.filter_map(|name| Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes()).ok()).collect()
 }
 
+/// Whether `raw` is `value`, percent-encoded or not.
+fn is_written(raw: &str, value: &str) -> bool {
+    percent_decode_str(raw).decode_utf8().is_ok_and(|decoded| decoded == value)
+}
+
 /// A path pattern, in lower case but for the names of its parameters.
 #[derive(Debug, Clone)]
 struct Pattern {
     /// What stands before the first parameter, or all there is, which then needs no router.
     literal: String,
     is_literal: bool,
+    /// All of it.
+    text: String,
     /// A parameter takes all of its segment, dots included.
     ends_in_parameter: bool,
     router: matchit::Router<()>,
@@ -250,7 +320,7 @@ impl Pattern {
         let mut router = matchit::Router::new();
         router.insert(folded.as_str(), ()).map_err(|error| error.to_string())?;
         let literal = folded.split(['{', '}']).next().unwrap_or_default().to_owned();
-        Ok(Self { is_literal: literal == folded, ends_in_parameter: folded.ends_with('}'), literal, router })
+        Ok(Self { is_literal: literal == folded, ends_in_parameter: folded.ends_with('}'), literal, text: folded, router })
     }
 
     fn matches(&self, reading: &Reading<'_>) -> bool {
@@ -259,6 +329,26 @@ impl Pattern {
 
     fn is(&self, folded: &str) -> bool {
         if self.is_literal { self.literal == folded } else { folded.starts_with(&self.literal) && self.router.at(folded).is_ok() }
+    }
+
+    /// Where the parameter `name` stands in a path of as many segments as the pattern has.
+    fn span(&self, path: &str, name: &str) -> Option<Range<usize>> {
+        let (before, after) = self.text.split_once(&format!("{{{name}}}"))?;
+        let is_alone = |other: &str| !other.contains('{');
+        let (lead, prefix) = before.rsplit_once('/')?;
+        let (suffix, rest) = after.split_once('/').map_or((after, ""), |(suffix, rest)| (suffix, rest));
+        let segments = |text: &str| text.split('/').filter(|segment| !segment.is_empty()).count();
+        let path = path.trim_end_matches('/');
+        if !is_alone(prefix) || !is_alone(suffix) || path.contains("//") || segments(path) != segments(lead) + 1 + segments(rest) {
+            return None;
+        }
+        let mut start = 1;
+        for segment in path.get(1..)?.split('/').take(segments(lead)) {
+            start += segment.len() + 1;
+        }
+        let end = path.get(start..)?.find('/').map_or(path.len(), |length| start + length);
+        let span = start + prefix.len()..end.checked_sub(suffix.len())?;
+        (span.start < span.end).then_some(span)
     }
 
     fn parameter(&self, reading: &Reading<'_>, name: &str) -> Option<String> {
@@ -275,10 +365,11 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     fn guards(guard: Guard) -> Guards {
         let mut guards = Guards::default();
-        guards.push(guard);
+        guards.push(guard, Arc::new(SystemClock));
         guards
     }
 

@@ -8,10 +8,12 @@
 //! 3. Frameworks merge query and body: a second place of the same name with another value is ambiguous.
 //! 4. The same address in two listed places is one. A request that names nobody is refused, unless [`Missing::Pass`] is set.
 
+mod decode;
 mod form;
 mod json;
 mod multipart;
 mod name;
+mod spot;
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -24,8 +26,12 @@ use mime::Mime;
 
 use self::form::Field;
 use self::name::is_lookalike;
+use crate::identifier::Identifies;
 use crate::route::Guard;
 use crate::verdict::Reason;
+
+pub use self::decode::{Decode, DecodeError};
+pub(crate) use self::spot::{Edit, Found, Spot, edited, percent_encoded};
 
 /// A place in a request that names an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,14 +187,14 @@ impl<'b> Body<'b> {
         }
         let text = || std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."));
         if is_plain_form(headers) {
-            return form::fields(text()?).map(Self::Form);
+            return form::fields(text()?, Spot::Form).map(Self::Form);
         }
         let Some(content_type) = content_type(headers)? else { return Ok(Self::Other("The body has no content type.")) };
         let is_json = content_type.subtype() == mime::JSON || content_type.suffix() == Some(mime::JSON);
         match (content_type.type_(), content_type.subtype()) {
             (mime::APPLICATION, mime::WWW_FORM_URLENCODED) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET])?;
-                form::fields(text()?).map(Self::Form)
+                form::fields(text()?, Spot::Form).map(Self::Form)
             }
             (mime::MULTIPART, mime::FORM_DATA) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
@@ -251,7 +257,7 @@ pub(crate) struct Query<'q>(Vec<Field<'q>>);
 
 impl<'q> Query<'q> {
     pub(crate) fn read(uri: &'q Uri) -> Result<Self, Refusal> {
-        form::fields(uri.query().unwrap_or_default()).map(Self)
+        form::fields(uri.query().unwrap_or_default(), Spot::Query).map(Self)
     }
 
     /// The values of `_method`.
@@ -268,44 +274,65 @@ pub(crate) struct Readable<'r> {
     pub(crate) body: &'r Body<'r>,
 }
 
+/// What a request names an account by, for one guard.
+pub(crate) struct Requested<'g> {
+    pub(crate) guard: &'g Guard,
+    /// The name, decoded, without white space around it.
+    pub(crate) name: String,
+    /// Every place in which it stands, as it stands there.
+    pub(crate) found: Vec<Found<'static>>,
+}
+
 impl<'r> Readable<'r> {
-    /// The one address that the request names for `guard`. `None` where it names nobody and may.
-    pub(crate) fn requested(self, guard: &Guard) -> Result<Option<String>, Refusal> {
-        let mut listed = Vec::new();
+    /// Whom the request names for `guard`. `None` where it names nobody and may.
+    pub(crate) fn requested<'g>(self, guard: &'g Guard) -> Result<Option<Requested<'g>>, Refusal> {
+        let mut found = Vec::new();
         for target in &guard.targets {
-            self.values(guard, target, &mut listed)?;
+            self.values(guard, target, &mut found)?;
         }
         let elsewhere = self.values_elsewhere(guard)?;
-        listed.retain(|value| !value.trim().is_empty());
-        let Some(first) = listed.first() else {
+        let is_named = |found: &Found<'_>| !found.text.trim().is_empty();
+        found.retain(is_named);
+        let Some(first) = found.first() else {
             return match guard.missing {
                 Missing::Refuse => Err(Refusal::missing()),
-                Missing::Pass if elsewhere.is_empty() => Ok(None),
+                Missing::Pass if !elsewhere.iter().any(is_named) => Ok(None),
                 Missing::Pass => Err(Refusal::ambiguous("The request names an account where it is not looked for.")),
             };
         };
-        if listed.iter().chain(&elsewhere).any(|value| !value.trim().eq_ignore_ascii_case(first.trim())) {
+        let text = first.text.trim().to_owned();
+        found.extend(elsewhere.into_iter().filter(is_named));
+        let is_same = |other: &str| match guard.identifies {
+            Identifies::Email if guard.decode.is_none() => other.eq_ignore_ascii_case(&text),
+            _ => other == text,
+        };
+        if !found.iter().all(|found| is_same(found.text.trim())) {
             return Err(Refusal::ambiguous("The request names different accounts in different places."));
         }
-        Ok(listed.into_iter().next().map(Cow::into_owned))
+        let name = match &guard.decode {
+            None => text,
+            Some(decode) => decode.read(&text).ok_or(Refusal::undecodable("What names the account can't be decoded."))?,
+        };
+        let found = found.into_iter().map(|found| Found { text: found.text.into_owned().into(), spot: found.spot }).collect();
+        Ok(Some(Requested { guard, name, found }))
     }
 
     /// What the guard's field names stand for in parts of the request that the guard does not list.
-    fn values_elsewhere(self, guard: &Guard) -> Result<Vec<Cow<'r, str>>, Refusal> {
+    fn values_elsewhere(self, guard: &Guard) -> Result<Vec<Found<'r>>, Refusal> {
         let mut values = Vec::new();
         for field in guard.targets.iter().filter_map(Target::field) {
             let is_listed = |is_twin: &dyn Fn(&Place) -> bool| guard.targets.iter().any(|target| is_twin(&target.0));
             if !self.query.0.is_empty() && !is_listed(&|place| matches!(place, Place::Query(name) if name == field)) {
-                values.extend(form::only(field, &self.query.0)?.map(Cow::Borrowed));
+                values.extend(form::only(field, &self.query.0)?);
             }
             match self.body {
                 Body::Form(fields) if !is_listed(&|place| matches!(place, Place::Form(name) if name == field)) => {
-                    values.extend(form::only(field, fields)?.map(Cow::Borrowed));
+                    values.extend(form::only(field, fields)?);
                 }
                 Body::Json(body) => {
                     let pointer = json::Pointer::to_member(field);
                     if !is_listed(&|place| matches!(place, Place::Json(listed) if *listed == pointer)) {
-                        values.extend(json::only(&pointer, body)?.map(Cow::Owned));
+                        values.extend(json::only(&pointer, body, guard.counts_numbers())?);
                     }
                 }
                 // Some frameworks read a body of another type, or of none, as a form or as JSON.
@@ -313,25 +340,26 @@ impl<'r> Readable<'r> {
                 Body::Form(_) | Body::Empty => {}
             }
         }
-        values.retain(|value| !value.trim().is_empty());
         Ok(values)
     }
 
     /// Adds what stands at `target` to `values`: one value, or as many as there are ways to read it.
-    fn values(self, guard: &Guard, target: &Target, values: &mut Vec<Cow<'r, str>>) -> Result<(), Refusal> {
+    fn values(self, guard: &Guard, target: &Target, values: &mut Vec<Found<'r>>) -> Result<(), Refusal> {
         let value = match (&target.0, self.body) {
-            (Place::Form(field), Body::Form(fields)) => form::only(field, fields)?.map(Cow::Borrowed),
-            (Place::Json(pointer), Body::Json(body)) => json::only(pointer, body)?.map(Cow::Owned),
+            (Place::Form(field), Body::Form(fields)) => form::only(field, fields)?,
+            (Place::Json(pointer), Body::Json(body)) => json::only(pointer, body, guard.counts_numbers())?,
             (Place::Form(_) | Place::Json(_), Body::Empty) => None,
             // Another of the guard's targets may read a body of this type.
             (Place::Form(_), Body::Json(_)) if guard.targets.iter().any(|target| matches!(target.0, Place::Json(_))) => None,
             (Place::Json(_), Body::Form(_)) if guard.targets.iter().any(|target| matches!(target.0, Place::Form(_))) => None,
             (Place::Form(_), Body::Json(_)) | (Place::Json(_), Body::Form(_)) => return Err(Refusal::unsupported(UNREADABLE_TYPE)),
             (Place::Form(_) | Place::Json(_), Body::Other(detail)) => return Err(Refusal::unsupported(detail)),
-            (Place::Query(field), _) => form::only(field, &self.query.0)?.map(Cow::Borrowed),
+            (Place::Query(field), _) => form::only(field, &self.query.0)?,
             (Place::Header(name), _) => header(&self.parts.headers, name)?,
             (Place::Path(name), _) => {
-                values.extend(guard.path_parameters(self.parts.uri.path(), name).into_iter().map(Cow::Owned));
+                let path = self.parts.uri.path();
+                let found = |text: String| Found { spot: Spot::Path(guard.span_in_path(path, name, &text)), text: text.into() };
+                values.extend(guard.path_parameters(path, name).into_iter().map(found));
                 None
             }
         };
@@ -340,7 +368,7 @@ impl<'r> Readable<'r> {
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Found<'a>>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -348,5 +376,5 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a
     }
     let text =
         std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::undecodable("The header that names the account is not UTF-8."))?;
-    Ok(Some(text.into()))
+    Ok(Some(Found { text: Cow::Borrowed(text), spot: Spot::Header(name.clone()) }))
 }

@@ -44,6 +44,8 @@ pub enum Reason {
     DomainExpiring,
     /// No source could tell.
     DomainUnknown,
+    /// More requests for this account than the guard lets through.
+    TooManyRequests,
 }
 
 impl Reason {
@@ -66,6 +68,26 @@ impl Reason {
             Self::DomainReregistered => "domain_reregistered",
             Self::DomainExpiring => "domain_expiring",
             Self::DomainUnknown => "domain_unknown",
+            Self::TooManyRequests => "too_many_requests",
+        }
+    }
+
+    /// Whether it is the request that is at fault, whoever it is for. Such a request is refused in every mode: there is nothing to imitate.
+    #[must_use]
+    pub(crate) const fn is_of_request(self) -> bool {
+        match self {
+            Self::BodyTooLarge | Self::TargetUndecodable | Self::TargetMissing | Self::TargetAmbiguous | Self::TargetInvalid => true,
+            Self::TargetMismatch
+            | Self::EmailUnverified
+            | Self::DomainUnregistered
+            | Self::DomainPendingDelete
+            | Self::DomainRedemption
+            | Self::DomainExpired
+            | Self::DomainOnHold
+            | Self::DomainReregistered
+            | Self::DomainExpiring
+            | Self::DomainUnknown
+            | Self::TooManyRequests => false,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Check {
         let sighting = cache.sighting(&domain, SystemTime::UNIX_EPOCH).await;
         let sighting = sighting.inspect_err(|error| eprintln!("reset-gatekeeper: {target}: {}", chain(error))).ok();
         let verified_at = self.verified_at.and_then(|at| at.try_into().ok());
-        let evidence = Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref() };
+        let evidence = Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref(), over_limit: false };
         let verdict = judge(&config.policy, &evidence, SystemClock.now());
         let standing = verdict.standing().unwrap_or(Standing::Unknown);
         Finding {

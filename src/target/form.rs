@@ -4,11 +4,13 @@
 //! what they make of broken escapes and of bytes that are no UTF-8, so a value with those has no reading.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use percent_encoding::percent_decode_str;
 
 use super::Refusal;
 use super::name::is_lookalike;
+use super::spot::{Found, Spot};
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,28 +18,40 @@ pub(crate) struct Field<'a> {
     pub(super) name: Cow<'a, str>,
     /// `None` where parsers may differ about it.
     pub(super) value: Option<Cow<'a, str>>,
+    /// Where the value stands.
+    pub(super) spot: Spot,
     /// Whether only some parsers see a field here.
     pub(super) is_doubtful: bool,
 }
 
-/// The fields of `form`.
-pub(super) fn fields(form: &str) -> Result<Vec<Field<'_>>, Refusal> {
+/// The fields of `form`, which is a body or a query, as `spot` says.
+pub(super) fn fields(form: &str, spot: fn(Range<usize>) -> Spot) -> Result<Vec<Field<'_>>, Refusal> {
     let mut fields = Vec::new();
-    for piece in form.split('&').filter(|piece| !piece.is_empty()) {
-        fields.push(field(piece, false)?);
+    let mut start = 0;
+    for piece in form.split('&') {
+        if !piece.is_empty() {
+            fields.push(field(piece, start, spot, false)?);
+        }
         if piece.contains(';') {
-            for part in piece.split(';').filter(|part| !part.is_empty()) {
-                fields.push(field(part, true)?);
+            let mut start = start;
+            for part in piece.split(';') {
+                if !part.is_empty() {
+                    fields.push(field(part, start, spot, true)?);
+                }
+                start += part.len() + 1;
             }
         }
+        start += piece.len() + 1;
     }
     Ok(fields)
 }
 
-fn field(piece: &str, is_doubtful: bool) -> Result<Field<'_>, Refusal> {
+fn field(piece: &str, start: usize, spot: fn(Range<usize>) -> Spot, is_doubtful: bool) -> Result<Field<'_>, Refusal> {
+    let end = start + piece.len();
     let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+    let spot = spot(end - value.len()..end);
     let name = decoded(name).ok_or(Refusal::undecodable("The name of a field can't be decoded."))?;
-    Ok(Field { name, value: decoded(value), is_doubtful })
+    Ok(Field { name, value: decoded(value), spot, is_doubtful })
 }
 
 /// `text` without escapes, if each is whole and together they are UTF-8.
@@ -57,7 +71,7 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The value of the one field called `name`. `None` where there is none.
-pub(super) fn only<'a>(name: &str, fields: &'a [Field<'_>]) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn only<'a>(name: &str, fields: &'a [Field<'_>]) -> Result<Option<Found<'a>>, Refusal> {
     let mut found = None;
     for field in fields {
         if field.name == name && !field.is_doubtful {
@@ -65,7 +79,8 @@ pub(super) fn only<'a>(name: &str, fields: &'a [Field<'_>]) -> Result<Option<&'a
                 return Err(Refusal::ambiguous("The field that names the account stands there twice."));
             }
             let value = field.value.as_deref();
-            found = Some(value.ok_or(Refusal::undecodable("The field that names the account can't be decoded."))?);
+            let text = value.ok_or(Refusal::undecodable("The field that names the account can't be decoded."))?;
+            found = Some(Found { text: text.into(), spot: field.spot.clone() });
         } else if field.name == name || is_lookalike(&field.name, name) {
             return Err(Refusal::ambiguous("Another field may be taken for the one that names the account."));
         }
@@ -79,8 +94,9 @@ mod tests {
     use crate::verdict::Reason;
 
     fn read(form: &str) -> Result<Option<String>, Reason> {
-        let fields = fields(form).map_err(|refusal| refusal.reason)?;
-        only("email", &fields).map(|value| value.map(str::to_owned)).map_err(|refusal| refusal.reason)
+        let fields = fields(form, Spot::Form).map_err(|refusal| refusal.reason)?;
+        let found = only("email", &fields).map_err(|refusal| refusal.reason)?;
+        Ok(found.map(|found| found.text.into_owned()))
     }
 
     #[test]
@@ -139,11 +155,23 @@ mod tests {
 
     #[test]
     fn a_nested_name_is_known_in_every_spelling() {
-        let read =
-            |form| only("user[email]", &fields(form).unwrap()).map(|value| value.map(str::to_owned)).map_err(|refusal| refusal.reason);
+        let read = |form| {
+            let fields = fields(form, Spot::Form).unwrap();
+            only("user[email]", &fields).map(|found| found.map(|found| found.text.into_owned())).map_err(|refusal| refusal.reason)
+        };
         assert_eq!(read("user[email]=a&user[name]=b"), Ok(Some("a".to_owned())));
         for form in ["user[email]=a&user.email=b", "user[email][]=a", "user[Email]=a", "user[email][0]=a", "user_email=a", "user[email=a"] {
             assert_eq!(read(form), Err(Reason::TargetAmbiguous), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_where_it_is_written() {
+        for form in ["email=X", "a=b&email=X", "a=b;c=d&&%65mail=X&e=f;g", "x;y=1&email=X&"] {
+            let fields = fields(form, Spot::Form).unwrap();
+            let found = only("email", &fields).unwrap().unwrap();
+            let at = form.find('X').unwrap();
+            assert_eq!(found.spot, Spot::Form(at..at + 1), "{form}");
         }
     }
 }

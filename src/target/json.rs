@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::Refusal;
 use super::name::is_lookalike;
+use super::spot::{Found, Spot};
 
 /// The tokens of a JSON pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,47 +38,63 @@ impl Pointer {
     }
 }
 
-/// The one string at `pointer`. `None` where there is none, or null.
-pub(super) fn only(pointer: &Pointer, body: &[u8]) -> Result<Option<String>, Refusal> {
-    let undecodable = Refusal::undecodable("The body is not JSON.");
-    let text = std::str::from_utf8(body).map_err(|_| undecodable)?;
-    let mut found = Ok(None);
+const NOT_JSON: Refusal = Refusal::undecodable("The body is not JSON.");
+
+/// The one string at `pointer`, or the one whole number where those count. `None` where there is none, or null.
+pub(super) fn only(pointer: &Pointer, body: &[u8], counts_numbers: bool) -> Result<Option<Found<'static>>, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| NOT_JSON)?;
+    let mut literal = Ok(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let walk = Walk { tokens: &pointer.0, found: &mut found };
-    walk.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|_| undecodable)?;
-    found
+    let walk = Walk { tokens: &pointer.0, found: &mut literal };
+    walk.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|_| NOT_JSON)?;
+    let Some(literal) = literal? else { return Ok(None) };
+    let Some(value) = value(literal, counts_numbers)? else { return Ok(None) };
+    let start = literal.as_ptr() as usize - text.as_ptr() as usize;
+    Ok(Some(Found { text: value.into(), spot: Spot::Json(start..start + literal.len()) }))
 }
 
-/// Goes down to where `tokens` point, and past everything else.
-struct Walk<'w> {
+/// What `literal` stands for.
+fn value(literal: &str, counts_numbers: bool) -> Result<Option<String>, Refusal> {
+    match literal.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(literal).map(Some).map_err(|_| NOT_JSON),
+        Some(b'n') => Ok(None),
+        Some(b'[') => Err(Refusal::ambiguous("The body names accounts in an array.")),
+        Some(b'{') => Err(Refusal::ambiguous("What names the account in the body is an object.")),
+        Some(b'0'..=b'9' | b'-') if counts_numbers && !literal.contains(['.', 'e', 'E']) => Ok(Some(literal.to_owned())),
+        _ => Err(Refusal::undecodable("What names the account in the body is not a string.")),
+    }
+}
+
+/// Goes down to where `tokens` point, and past everything else. What it finds is the literal as it is written.
+struct Walk<'w, 'de> {
     tokens: &'w [String],
-    found: &'w mut Result<Option<String>, Refusal>,
+    found: &'w mut Result<Option<&'de str>, Refusal>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn refuse(&mut self, refusal: Refusal) {
         if self.found.is_ok() {
             *self.found = Err(refusal);
         }
     }
-
-    /// A value that is neither a string nor something that others would look into.
-    fn scalar(mut self) {
-        if self.tokens.is_empty() {
-            self.refuse(Refusal::undecodable("What names the account in the body is not a string."));
-        }
-    }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        if !self.tokens.is_empty() {
+            return deserializer.deserialize_any(self);
+        }
+        let literal = <&RawValue>::deserialize(deserializer)?.get();
+        if self.found.is_ok() {
+            *self.found = Ok(Some(literal));
+        }
+        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Walk<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,10 +102,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let Some((token, rest)) = self.tokens.split_first() else {
-            self.refuse(Refusal::ambiguous("What names the account in the body is an object."));
-            return IgnoredAny.visit_map(map).map(drop);
-        };
+        let Some((token, rest)) = self.tokens.split_first() else { return IgnoredAny.visit_map(map).map(drop) };
         let mut is_there = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == *token && !is_there {
@@ -109,10 +125,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         IgnoredAny.visit_seq(seq).map(drop)
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        if self.tokens.is_empty() && self.found.is_ok() {
-            *self.found = Ok(Some(text.to_owned()));
-        }
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
         Ok(())
     }
 
@@ -121,22 +134,18 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.scalar();
         Ok(())
     }
 
     fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        self.scalar();
         Ok(())
     }
 
     fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        self.scalar();
         Ok(())
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.scalar();
         Ok(())
     }
 }
@@ -147,7 +156,8 @@ mod tests {
     use crate::verdict::Reason;
 
     fn read(pointer: &str, body: &str) -> Result<Option<String>, Reason> {
-        only(&Pointer::parse(pointer).unwrap(), body.as_bytes()).map_err(|refusal| refusal.reason)
+        let found = only(&Pointer::parse(pointer).unwrap(), body.as_bytes(), false);
+        found.map(|found| found.map(|found| found.text.into_owned())).map_err(|refusal| refusal.reason)
     }
 
     #[test]

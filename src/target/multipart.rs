@@ -9,12 +9,14 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderMap};
 use mime::Mime;
 use multer::{Field as Part, Multipart};
 
+use super::spot::Spot;
 use super::{Field, Refusal};
 
 const MALFORMED: Refusal = Refusal::undecodable("The body is not multipart/form-data as browsers write it.");
@@ -39,9 +41,12 @@ pub(super) async fn fields(content_type: &Mime, body: &Bytes) -> Result<Vec<Fiel
     let mut parts = Multipart::new(stream, boundary);
     let mut fields = Vec::new();
     let mut written = text.split(&delimiter).skip(1);
+    let mut start = delimiter.len();
     while let Some(part) = parts.next_field().await.map_err(|_| MALFORMED)? {
-        let head = written.next().and_then(|part| part.split_once("\r\n\r\n")).ok_or(MALFORMED)?.0;
-        fields.push(field(part, head).await?);
+        let whole = written.next().ok_or(MALFORMED)?;
+        let head = whole.split_once("\r\n\r\n").ok_or(MALFORMED)?.0;
+        fields.push(field(part, head, start).await?);
+        start += whole.len() + delimiter.len();
     }
     // The boundary stands once more, at the end. Any other is where a parser with laxer line ends would see another part.
     match (written.next(), written.next()) {
@@ -50,8 +55,8 @@ pub(super) async fn fields(content_type: &Mime, body: &Bytes) -> Result<Vec<Fiel
     }
 }
 
-/// Reads a part whose headers are written as `head`.
-async fn field(part: Part<'_>, head: &str) -> Result<Field<'static>, Refusal> {
+/// Reads a part whose headers are written as `head`, which begins at the byte `start` of the body.
+async fn field(part: Part<'_>, head: &str, start: usize) -> Result<Field<'static>, Refusal> {
     let name = part.name().ok_or(MALFORMED)?.to_owned();
     let is_file = part.file_name().is_some();
     // The parser keeps one of repeated headers, and joins folded ones.
@@ -69,7 +74,21 @@ async fn field(part: Part<'_>, head: &str) -> Result<Field<'static>, Refusal> {
         return Err(MALFORMED);
     }
     let value = std::str::from_utf8(&content).ok().filter(|_| !is_file).map(|text| Cow::Owned(text.to_owned()));
-    Ok(Field { name: name.into(), value, is_doubtful: false })
+    let from = start + head.len() + "\r\n\r\n".len();
+    let spot = Spot::Multipart { content: from..from + content.len(), length: stated_length(head, start) };
+    Ok(Field { name: name.into(), value, spot, is_doubtful: false })
+}
+
+/// Where `head`, which begins at the byte `start`, states the length of its part.
+fn stated_length(head: &str, start: usize) -> Option<Range<usize>> {
+    let ends = head.match_indices("\r\n").map(|(at, _)| at).chain([head.len()]);
+    let mut line_start = 0;
+    ends.map(|end| (std::mem::replace(&mut line_start, end + 2), end)).find_map(|(from, to)| {
+        let (name, value) = head.get(from..to)?.split_once(':')?;
+        let value = value.trim_ascii();
+        let from = value.as_ptr() as usize - head.as_ptr() as usize + start;
+        name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()).then(|| from..from + value.len())
+    })
 }
 
 /// Whether a part has these headers and no others, written as they are read.
@@ -114,7 +133,7 @@ mod tests {
 
     async fn read(content_type: &str, body: &str) -> Result<Option<String>, Reason> {
         let fields = fields(&content_type.parse().unwrap(), &Bytes::from(body.to_owned())).await.map_err(|refusal| refusal.reason)?;
-        only("email", &fields).map(|value| value.map(str::to_owned)).map_err(|refusal| refusal.reason)
+        only("email", &fields).map(|found| found.map(|found| found.text.into_owned())).map_err(|refusal| refusal.reason)
     }
 
     const TYPE: &str = "multipart/form-data; boundary=XX";
