@@ -168,7 +168,9 @@ impl Plan {
             }
             read.replace(body.into());
         }
-        parts.headers.extend(self.headers);
+        for (name, value) in self.headers {
+            parts.headers.insert(name, value);
+        }
         if !self.path.is_empty() || !self.query.is_empty() {
             let path = edited(parts.uri.path().as_bytes(), self.path);
             let query = parts.uri.query().map(|query| edited(query.as_bytes(), self.query));

@@ -14,5 +14,6 @@ mod gate;
 mod layer;
 mod reading;
 mod replay;
+mod reply;
 mod sources;
 mod stage;
