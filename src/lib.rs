@@ -49,6 +49,7 @@
 //!
 //! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set.
+//! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
 //! - `cli`: the command `reset-gatekeeper`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -67,6 +68,8 @@ mod identifier;
 mod layer;
 mod limit;
 mod policy;
+#[cfg(feature = "serve")]
+pub mod proxy;
 mod reply;
 mod route;
 mod target;

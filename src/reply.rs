@@ -135,6 +135,12 @@ impl Answer {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, detail, reference: None }
     }
 
+    /// The request can't be forwarded, or the application does not answer.
+    #[cfg(feature = "serve")]
+    pub(crate) const fn failed(status: StatusCode, detail: &'static str) -> Self {
+        Self { status, detail, reference: None }
+    }
+
     /// The response to a request with these headers.
     pub(crate) fn response(self, headers: &HeaderMap, reply: &Reply) -> Response<Bytes> {
         // Only who is blocked needs help.

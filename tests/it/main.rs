@@ -12,6 +12,7 @@ mod cli;
 mod directory;
 mod gate;
 mod layer;
+mod proxy;
 mod reading;
 mod replay;
 mod reply;

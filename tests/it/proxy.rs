@@ -1,0 +1,9 @@
+//! The reverse proxy, over real sockets.
+
+mod forwarding;
+mod framing;
+mod limits;
+mod origin;
+mod protocols;
+mod scene;
+mod tunnels;
