@@ -3,8 +3,21 @@
 //! An adapter answers one question, "which accounts would a reset for this name be mailed for?", takes away one flag, and lists all accounts. It
 //! judges nothing: several rows, unverified rows and rows whose address differs from the requested one are all returned as they are stored.
 //! A new adapter is a struct with the three methods; [`MemoryDirectory`] is the shortest to learn from.
+//!
+//! The directories in SQL databases use a table of their own, or an application's own tables by its [`Queries`].
 
+#[cfg(any(feature = "http-directory", feature = "postgres", feature = "sqlite"))]
+mod columns;
+#[cfg(feature = "http-directory")]
+mod http;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod overlay;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod queries;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -19,7 +32,14 @@ use serde::Serialize;
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 
+#[cfg(feature = "http-directory")]
+pub use http::HttpDirectory;
 pub use memory::MemoryDirectory;
+#[cfg(feature = "sqlite")]
+pub use overlay::Overlay;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresDirectory;
+pub use queries::{IdKind, Queries};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteDirectory;
 
@@ -83,6 +103,36 @@ pub enum DirectoryError {
         column: &'static str,
         /// What stands there, without its content.
         found: String,
+    },
+    /// A query for the application's own tables can't be used.
+    #[error("the query `{query}` {what}")]
+    Query {
+        /// The query, such as `lookup.email`.
+        query: String,
+        /// What is wrong with it, such as "has no column `verified`".
+        what: String,
+        /// What the database said about it.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The directory was given no query for this, or the application doesn't serve it.
+    #[error("the directory has no query `{0}`")]
+    NoQuery(&'static str),
+    /// The application refused to answer, or failed.
+    #[error("{url} answered {status}")]
+    Refused {
+        /// Where it was asked.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The application's address can't be used, or its answer is not what it should be.
+    #[error("{url} can't be used: {what}")]
+    Unusable {
+        /// Where it was, or would be, asked.
+        url: String,
+        /// What is wrong.
+        what: &'static str,
     },
     /// The directory does not know accounts by a name of this kind.
     #[error("the directory finds no account by {0}")]

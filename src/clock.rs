@@ -54,6 +54,12 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     }
 }
 
+/// `time` in UTC as RFC 3339 has it, to its last digit, so that it is equal when it is read back.
+#[cfg(feature = "http-directory")]
+pub(crate) fn rfc3339_exactly(time: SystemTime) -> Option<String> {
+    Timestamp::try_from(time).ok().map(|timestamp| timestamp.to_string())
+}
+
 /// `text` as a moment: RFC 3339, or the forms that registries and databases use in its place.
 ///
 /// Without a zone it is UTC, without a time of day it is midnight; a blank may stand for the `T`, and the

@@ -47,7 +47,9 @@
 //!
 //! None is on by default.
 //!
-//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file.
+//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, and `Overlay`, un-verifications kept there.
+//! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL.
+//! - `http-directory`: `HttpDirectory`, accounts that the application serves over HTTP.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
 //! - `cli`: the command `reset-gatekeeper`.
@@ -56,6 +58,7 @@
 
 pub mod account;
 mod address;
+mod answer;
 pub mod audit;
 mod body;
 mod clock;
@@ -72,6 +75,8 @@ mod policy;
 pub mod proxy;
 mod reply;
 mod route;
+#[cfg(feature = "sqlite")]
+mod state;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -88,5 +93,7 @@ pub use limit::{Limit, LimitError};
 pub use policy::{Evidence, OnUnknown, Policy, judge};
 pub use reply::Reply;
 pub use route::{Guard, GuardError};
+#[cfg(feature = "sqlite")]
+pub use state::{State, StateError};
 pub use target::{Decode, DecodeError, Missing, Target, TargetError};
 pub use verdict::{Notice, Reason, Verdict};

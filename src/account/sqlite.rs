@@ -1,23 +1,32 @@
-//! A directory in an SQLite file: the built-in table `accounts`.
+//! A directory in an SQLite file: the built-in table `accounts`, or an application's own tables by its queries.
 //!
-//! `verified` is 0 or 1. `verified_at` is what SQLite applications write: RFC 3339 or SQL text (without a zone, UTC), seconds or (from 1e11)
-//! milliseconds since 1970, or NULL. `unverified_reason` is the code of the reason for which a verification was taken away.
+//! 1. The built-in table and its file are created where they are missing. An application's file is never created, nor its tables or its journal changed.
+//! 2. Integer keys are bound as integers. A UUID is looked for in all the forms that SQLite applications write: as text, with hyphens or without, and as a blob.
+//! 3. What a query says is wrong is said when the directory is opened: each is prepared, each look-up is asked for nobody, and the first account is read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, TypeInfo, ValueRef};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous, SqliteValueRef,
+};
+use sqlx::{AssertSqlSafe, Decode, Either, Executor, SqlSafeStr, SqlStr, Sqlite, Statement, TypeInfo, ValueRef};
 
+use crate::account::columns::{Stored, Value};
+use crate::account::queries::{IdKind, Key, Queries};
+use crate::account::sql::{self, Reads, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
 use crate::clock;
-use crate::identifier::Identifier;
+use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
-
-/// From here on an integer is milliseconds since 1970, below it seconds.
-const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
 /// How long another process may hold the file locked.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,6 +37,20 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct SqliteDirectory {
     pool: SqlitePool,
+    statements: Arc<Statements>,
+}
+
+#[derive(Debug)]
+struct Statements {
+    lookup: BTreeMap<Identifies, SqlStr>,
+    unverify: Option<SqlStr>,
+    page: Option<SqlStr>,
+    /// The lookup by which a row is read again before it is changed.
+    rereads_by: Option<Identifies>,
+    id: IdKind,
+    /// Whether the keys turned out to be blobs, which sort after every text.
+    has_blobs: AtomicBool,
+    is_built_in: bool,
 }
 
 impl SqliteDirectory {
@@ -36,16 +59,8 @@ impl SqliteDirectory {
     /// # Errors
     /// Where the file can't be opened, created or written.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, DirectoryError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A lost un-verification would let the next request through: every commit is synced.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT);
-        let pool = pool.connect_with(options).await.map_err(failed("opening the file"))?;
-        Self::from_pool(pool).await
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        Self::from_pool(connect(options).await?).await
     }
 
     /// Uses connections that the application has already, creating the table where it is missing.
@@ -57,99 +72,208 @@ impl SqliteDirectory {
         // The application's own migrations keep the usual table.
         migrator.dangerous_set_table_name("_gatekeeper_migrations");
         migrator.run(&pool).await.map_err(|error| DirectoryError::unavailable("creating the table", error))?;
-        Ok(Self { pool })
+        Self::checked(pool, &built_in(), true).await
     }
 
-    /// Adds an account.
+    /// Opens the application's file at `path`, whose own tables `queries` read. The file is not created, and nothing in it is changed but by
+    /// [`Queries::unverify`].
     ///
     /// # Errors
-    /// Where it can't be written.
+    /// Where there is no such file; a query is malformed, lacks a column or has another number of parameters; or the first account can't be read.
+    pub async fn with_queries(path: impl AsRef<Path>, queries: Queries) -> Result<Self, DirectoryError> {
+        let pool = connect(SqliteConnectOptions::new().filename(path).create_if_missing(false)).await?;
+        Self::checked(pool, &queries, false).await
+    }
+
+    /// Adds an account to the built-in table.
+    ///
+    /// # Errors
+    /// Where it can't be written, or the tables are the application's.
     pub async fn insert(&self, email: &str, verified: bool, verified_at: Option<SystemTime>) -> Result<AccountId, DirectoryError> {
+        if !self.statements.is_built_in {
+            return Err(DirectoryError::NoQuery("insert"));
+        }
         let query = sqlx::query("INSERT INTO accounts (email, verified, verified_at) VALUES ($1, $2, $3)");
         let query = query.bind(email).bind(verified).bind(verified_at.map(clock::rfc3339));
         let done = query.execute(&self.pool).await.map_err(failed("adding an account"))?;
         Ok(done.last_insert_rowid().to_string().into())
+    }
+
+    async fn checked(pool: SqlitePool, queries: &Queries, is_built_in: bool) -> Result<Self, DirectoryError> {
+        let statements = Statements::check(&pool, queries, is_built_in).await?;
+        let directory = Self { pool, statements: Arc::new(statements) };
+        if directory.statements.page.is_some() {
+            directory.page(None, 1).await?;
+        }
+        Ok(directory)
+    }
+}
+
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, DirectoryError> {
+    // A lost un-verification would let the next request through: every commit is synced.
+    let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT);
+    let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT);
+    pool.connect_with(options).await.map_err(failed("opening the file"))
+}
+
+fn built_in() -> Queries {
+    Queries {
+        lookup: [
+            (Identifies::Email, "SELECT id, email, verified, verified_at FROM accounts WHERE lower(email) = lower($1)".to_owned()),
+            (Identifies::Id, "SELECT id, email, verified, verified_at FROM accounts WHERE id = $1".to_owned()),
+        ]
+        .into(),
+        unverify: Some("UPDATE accounts SET verified = 0, unverified_reason = $2 WHERE id = $1".to_owned()),
+        page: Some("SELECT id, email, verified, verified_at FROM accounts WHERE id > $1 ORDER BY id LIMIT $2".to_owned()),
+        id: IdKind::Integer,
+    }
+}
+
+impl Statements {
+    async fn check(pool: &SqlitePool, queries: &Queries, is_built_in: bool) -> Result<Self, DirectoryError> {
+        let mut connection = pool.acquire().await.map_err(failed("opening the file"))?;
+        let mut lookup = BTreeMap::new();
+        for (kind, name, text) in queries.lookups() {
+            let statement = prepared(&mut connection, &name, text, sql::OF_A_LOOKUP).await?;
+            sql::check_columns(&name, statement.columns())?;
+            let query = statement.into_sql();
+            // Only when it is asked does SQLite say that a parameter has no number.
+            sqlx::query(query.clone()).bind("").fetch_optional(&mut *connection).await.map_err(sql::malformed(&name))?;
+            lookup.insert(kind, query);
+        }
+        let mut unverify = None;
+        if let Some(text) = &queries.unverify {
+            if queries.rereads_by().is_none() {
+                return Err(sql::unusable("unverify", "needs `lookup.id` or `lookup.email`"));
+            }
+            unverify = Some(prepared(&mut connection, "unverify", text, sql::OF_UNVERIFY).await?.into_sql());
+        }
+        let mut page = None;
+        if let Some(text) = &queries.page {
+            let statement = prepared(&mut connection, "page", text, sql::OF_A_PAGE).await?;
+            sql::check_columns("page", statement.columns())?;
+            page = Some(statement.into_sql());
+        }
+        let (rereads_by, has_blobs) = (queries.rereads_by(), AtomicBool::new(false));
+        Ok(Self { lookup, unverify, page, rereads_by, id: queries.id, has_blobs, is_built_in })
+    }
+
+    fn read(&self, row: &SqliteRow, operation: &'static str) -> Result<Stored, DirectoryError> {
+        let stored = sql::stored(row, self.id, operation)?;
+        if matches!(stored.key, Key::Uuid(_)) {
+            self.has_blobs.store(true, Ordering::Relaxed);
+        }
+        Ok(stored)
+    }
+
+    /// The key after which a page begins. `None` where that is no key.
+    fn after(&self, after: Option<&AccountId>) -> Option<Key> {
+        // Every blob comes after every text, so the first page is found by either.
+        let Some(after) = after else { return self.id.before_all().into_iter().next() };
+        let forms = self.id.forms(after.as_str());
+        let is_as_held = |key: &Key| match key {
+            Key::Integer(_) => true,
+            Key::Text(text) => !self.has_blobs.load(Ordering::Relaxed) && text == after.as_str(),
+            Key::Uuid(_) => self.has_blobs.load(Ordering::Relaxed),
+        };
+        forms.into_iter().find(is_as_held)
+    }
+
+    /// The key of the row that still is `account` as it was read.
+    async fn key(&self, connection: &mut SqliteConnection, account: &Account) -> Result<Option<Key>, DirectoryError> {
+        let Some((kind, query)) = self.rereads_by.and_then(|kind| self.lookup.get_key_value(&kind)) else { return Ok(None) };
+        let names = if *kind == Identifies::Id { self.id.forms(account.id.as_str()) } else { vec![Key::Text(account.email.clone())] };
+        for name in names {
+            let rows = bind(sqlx::query(query.clone()), name).fetch_all(&mut *connection).await.map_err(failed(sql::UNVERIFYING))?;
+            for row in &rows {
+                let stored = self.read(row, sql::UNVERIFYING)?;
+                if stored.account.verified && stored.account == *account {
+                    return Ok(Some(stored.key));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
 #[async_trait]
 impl Directory for SqliteDirectory {
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
-        let Identifier::Email(mailbox) = identifier else { return Err(DirectoryError::Unsupported(identifier.kind())) };
-        let mut spellings = mailbox.spellings();
-        let (ascii, unicode) = (spellings.next(), spellings.next());
-        let query = sqlx::query("SELECT id, email, verified, verified_at FROM accounts WHERE lower(email) IN ($1, $2)");
-        let rows = query.bind(ascii).bind(unicode).fetch_all(&self.pool).await.map_err(failed("finding accounts"))?;
-        rows.iter().map(account).collect()
+        let kind = identifier.kind();
+        let query = self.statements.lookup.get(&kind).ok_or(DirectoryError::Unsupported(kind))?;
+        let mut found = Vec::new();
+        for name in sql::names(identifier, self.statements.id) {
+            let rows = bind(sqlx::query(query.clone()), name).fetch_all(&self.pool).await.map_err(failed(sql::FINDING))?;
+            for row in &rows {
+                sql::unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
+            }
+        }
+        Ok(found)
     }
 
     async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
-        let failed = || failed("un-verifying an account");
+        let query = self.statements.unverify.as_ref().ok_or(DirectoryError::NoQuery("unverify"))?;
+        let failed = || failed(sql::UNVERIFYING);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed())?;
-        let query = sqlx::query("SELECT id, email, verified, verified_at FROM accounts WHERE id = $1");
-        let stored = query.bind(account.id.as_str()).fetch_optional(&mut *transaction).await.map_err(failed())?;
-        let is_as_read = stored.as_ref().map(self::account).transpose()?.is_some_and(|stored| stored.verified && stored == *account);
-        if is_as_read {
-            let query = sqlx::query("UPDATE accounts SET verified = 0, unverified_reason = $2 WHERE id = $1");
-            let query = query.bind(account.id.as_str()).bind(reason.as_str());
-            query.execute(&mut *transaction).await.map_err(failed())?;
-            transaction.commit().await.map_err(failed())?;
-        }
-        Ok(is_as_read)
+        let Some(key) = self.statements.key(&mut transaction, account).await? else { return Ok(false) };
+        // A value without a parameter is not looked at.
+        let query = bind(sqlx::query(query.clone()), key).bind(reason.as_str());
+        let done = query.execute(&mut *transaction).await.map_err(failed())?;
+        transaction.commit().await.map_err(failed())?;
+        Ok(done.rows_affected() > 0)
     }
 
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
-        let after = after.map_or(Ok(0), |after| after.as_str().parse::<i64>());
-        let Ok(after) = after else { return Ok(Vec::new()) };
-        let query = sqlx::query("SELECT id, email, verified, verified_at FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
-        let query = query.bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = query.fetch_all(&self.pool).await.map_err(failed("listing accounts"))?;
-        rows.iter().map(account).collect()
+        let query = self.statements.page.as_ref().ok_or(DirectoryError::NoQuery("page"))?;
+        let Some(after) = self.statements.after(after) else { return Ok(Vec::new()) };
+        let query = bind(sqlx::query(query.clone()), after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
+        rows.iter().map(|row| Ok(self.statements.read(row, sql::LISTING)?.account)).collect()
     }
 }
 
-fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DirectoryError {
-    move |error| DirectoryError::unavailable(operation, error)
+async fn prepared(
+    connection: &mut SqliteConnection,
+    name: &str,
+    text: &str,
+    parameters: std::ops::RangeInclusive<usize>,
+) -> Result<sqlx::sqlite::SqliteStatement, DirectoryError> {
+    let sql = AssertSqlSafe(text.to_owned()).into_sql_str();
+    let statement = (&mut *connection).prepare(sql).await.map_err(sql::malformed(name))?;
+    let count = statement.parameters().map_or(0, |parameters| match parameters {
+        Either::Left(types) => types.len(),
+        Either::Right(count) => count,
+    });
+    sql::check_parameters(name, count, parameters)?;
+    Ok(statement)
 }
 
-fn account(row: &SqliteRow) -> Result<Account, DirectoryError> {
-    let get = || failed("reading an account");
-    let id = AccountId::from(row.try_get::<i64, _>("id").map_err(get())?.to_string());
-    let email = row.try_get("email").map_err(get())?;
-    let verified = match row.try_get_unchecked::<i64, _>("verified").map_err(get())? {
-        0 => false,
-        1 => true,
-        number => return Err(DirectoryError::Unreadable { id, column: "verified", found: format!("{number}, neither 0 nor 1") }),
-    };
-    match verified_at(row) {
-        Ok(verified_at) => Ok(Account { id, email, verified, verified_at }),
-        Err(found) => Err(DirectoryError::Unreadable { id, column: "verified_at", found }),
+fn bind(query: Query<'_, Sqlite, SqliteArguments>, key: Key) -> Query<'_, Sqlite, SqliteArguments> {
+    match key {
+        Key::Integer(number) => query.bind(number),
+        Key::Text(text) => query.bind(text),
+        Key::Uuid(uuid) => query.bind(uuid.as_bytes().to_vec()),
     }
 }
 
-fn verified_at(row: &SqliteRow) -> Result<Option<SystemTime>, String> {
-    let describe = |error: sqlx::Error| error.to_string();
-    let value = row.try_get_raw("verified_at").map_err(describe)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    let kind = value.type_info().name().to_owned();
-    let found = |what: &str| format!("{what} that is no timestamp");
-    match kind.as_str() {
-        "INTEGER" => {
-            let number: i64 = row.try_get_unchecked("verified_at").map_err(describe)?;
-            since_1970(number).map(Some).ok_or_else(|| found("an integer"))
+impl Reads for Sqlite {
+    fn value(value: SqliteValueRef<'_>) -> Value {
+        if value.is_null() {
+            return Value::Null;
         }
-        "TEXT" | "DATETIME" => {
-            let text: String = row.try_get_unchecked("verified_at").map_err(describe)?;
-            clock::parse(&text).map(Some).ok_or_else(|| found("a text"))
-        }
-        kind => Err(found(kind)),
+        let kind = value.type_info().name().to_owned();
+        let read = match kind.as_str() {
+            "INTEGER" | "BOOLEAN" => decoded(value).map(Value::Integer),
+            "REAL" => decoded(value).map(Value::Float),
+            "TEXT" | "DATE" | "TIME" | "DATETIME" => decoded(value).map(Value::Text),
+            "BLOB" => decoded(value).map(Value::Bytes),
+            _ => Ok(Value::Other(kind)),
+        };
+        // A text may hold bytes that are no UTF-8.
+        read.unwrap_or_else(|_| Value::Other("bytes of no known encoding".to_owned()))
     }
 }
 
-fn since_1970(number: i64) -> Option<SystemTime> {
-    let number = u64::try_from(number).ok()?;
-    let since = if number >= MILLISECONDS_FROM.unsigned_abs() { Duration::from_millis(number) } else { Duration::from_secs(number) };
-    SystemTime::UNIX_EPOCH.checked_add(since)
+fn decoded<'r, T: Decode<'r, Sqlite>>(value: SqliteValueRef<'r>) -> Result<T, BoxDynError> {
+    T::decode(value)
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dashmap::DashMap;
 use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::Url;
@@ -19,6 +19,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use tokio::sync::Semaphore;
 
+use crate::answer;
 use crate::domain::SourceError;
 
 const MAX_BODY: usize = 1 << 20;
@@ -77,20 +78,11 @@ impl Client {
         let failed = |error: reqwest::Error| transport(url.as_str(), error);
         let server = self.server(url);
         let _permits = (server.acquire().await, self.permits.acquire().await);
-        let mut response = self.http.get(url.clone()).header(ACCEPT, accept).send().await.map_err(failed)?;
-        let too_long = || SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" };
-        if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
-            return Err(too_long());
-        }
+        let response = self.http.get(url.clone()).header(ACCEPT, accept).send().await.map_err(failed)?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(too_long());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, retry_after, body: body.freeze() })
+        let body = answer::body(response, MAX_BODY).await.map_err(failed)?;
+        let body = body.ok_or_else(|| SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" })?;
+        Ok(Answer { status, retry_after, body })
     }
 }
 

@@ -1,0 +1,108 @@
+//! What the directories in SQL databases share: the checks of their queries and the reading of their rows.
+
+use std::ops::RangeInclusive;
+
+use sqlx::{Column, ColumnIndex, Database, Row};
+
+use crate::account::columns::{Cells, Stored, Value};
+use crate::account::queries::{IdKind, Key};
+use crate::account::{Account, DirectoryError};
+use crate::identifier::Identifier;
+
+pub(super) const FINDING: &str = "finding accounts";
+pub(super) const UNVERIFYING: &str = "un-verifying an account";
+pub(super) const LISTING: &str = "listing accounts";
+
+const COLUMNS: [&str; 4] = ["id", "email", "verified", "verified_at"];
+
+/// How many parameters a query may have.
+pub(super) const OF_A_LOOKUP: RangeInclusive<usize> = 1..=1;
+pub(super) const OF_UNVERIFY: RangeInclusive<usize> = 1..=2;
+pub(super) const OF_A_PAGE: RangeInclusive<usize> = 2..=2;
+
+pub(super) fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DirectoryError {
+    move |error| match error {
+        sqlx::Error::PoolTimedOut => DirectoryError::Timeout { operation },
+        error => DirectoryError::unavailable(operation, error),
+    }
+}
+
+/// The database refused the query, or can't be asked about it.
+pub(super) fn malformed(query: &str) -> impl FnOnce(sqlx::Error) -> DirectoryError {
+    move |error| match error {
+        error @ sqlx::Error::Database(_) => {
+            DirectoryError::Query { query: query.to_owned(), what: "is refused by the database".to_owned(), source: Some(error.into()) }
+        }
+        // Drivers report parameters that they can't bind as a broken protocol.
+        error @ sqlx::Error::Protocol(_) => {
+            DirectoryError::Query { query: query.to_owned(), what: "can't be asked".to_owned(), source: Some(error.into()) }
+        }
+        error => failed("checking the queries")(error),
+    }
+}
+
+pub(super) fn unusable(query: &str, what: impl Into<String>) -> DirectoryError {
+    DirectoryError::Query { query: query.to_owned(), what: what.into(), source: None }
+}
+
+pub(super) fn check_parameters(query: &str, count: usize, allowed: RangeInclusive<usize>) -> Result<(), DirectoryError> {
+    if allowed.contains(&count) {
+        return Ok(());
+    }
+    let (least, most) = allowed.into_inner();
+    let wanted = if least == most { least.to_string() } else { format!("{least} or {most}") };
+    Err(unusable(query, format!("has {count} parameters, not {wanted}")))
+}
+
+/// Each column must be there, and only once: whose would count otherwise?
+pub(super) fn check_columns<C: Column>(query: &str, columns: &[C]) -> Result<(), DirectoryError> {
+    for wanted in COLUMNS {
+        match columns.iter().filter(|column| is_named(*column, wanted)).count() {
+            1 => {}
+            0 => return Err(unusable(query, format!("has no column `{wanted}`"))),
+            _ => return Err(unusable(query, format!("has more than one column `{wanted}`"))),
+        }
+    }
+    Ok(())
+}
+
+fn is_named(column: &impl Column, name: &str) -> bool {
+    column.name().eq_ignore_ascii_case(name)
+}
+
+/// A database whose values can be read.
+pub(super) trait Reads: Database {
+    fn value(value: Self::ValueRef<'_>) -> Value;
+}
+
+/// Reads the account in `row`.
+pub(super) fn stored<R: Row>(row: &R, kind: IdKind, operation: &'static str) -> Result<Stored, DirectoryError>
+where
+    R::Database: Reads,
+    usize: ColumnIndex<R>,
+{
+    let cell = |name: &str| {
+        let index = row.columns().iter().position(|column| is_named(column, name));
+        let index = index.ok_or_else(|| sqlx::Error::ColumnNotFound(name.to_owned()))?;
+        row.try_get_raw(index).map(R::Database::value)
+    };
+    let cells = || Ok(Cells { id: cell("id")?, email: cell("email")?, verified: cell("verified")?, verified_at: cell("verified_at")? });
+    cells().map_err(failed(operation))?.read(kind)
+}
+
+/// What is bound to find `identifier`, one look-up each. Nothing where it is a key that no account can have.
+pub(super) fn names(identifier: &Identifier, kind: IdKind) -> Vec<Key> {
+    match identifier {
+        Identifier::Id(id) => kind.forms(id.as_str()),
+        Identifier::Email(_) | Identifier::Username(_) | Identifier::Token(_) => {
+            identifier.spellings().into_iter().map(Key::Text).collect()
+        }
+    }
+}
+
+/// Adds to `found` what it lacks. The same key with another address is another row.
+pub(super) fn unite(found: &mut Vec<Account>, account: Account) {
+    if !found.contains(&account) {
+        found.push(account);
+    }
+}
