@@ -173,7 +173,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
 
 pin_project! {
     /// The body of a response: the application's, untouched or read and rewritten, or that of a reply of our own.
-    pub struct ResponseBody<B: Body> {
+    pub struct ResponseBody<B> {
         #[pin]
         kind: ResponseKind<B>,
     }
@@ -181,21 +181,24 @@ pin_project! {
 
 pin_project! {
     #[project = ResponseKindProjection]
-    enum ResponseKind<B: Body> {
+    enum ResponseKind<B> {
         Application { #[pin] body: B },
-        Read { read: Box<Read<B>>, is_sized: bool },
+        Read { frames: VecDeque<Frame<Bytes>>, rest: Option<Pin<Box<B>>>, is_sized: bool },
         Reply { #[pin] body: Full<Bytes> },
     }
 }
 
-impl<B: Body> ResponseBody<B> {
+impl<B> ResponseBody<B> {
     pub(crate) const fn application(body: B) -> Self {
         Self { kind: ResponseKind::Application { body } }
     }
 
-    /// The application's, as far as it was read. Where it did not come with its length, it does not go with one.
-    pub(crate) fn read(read: Read<B>, is_sized: bool) -> Self {
-        Self { kind: ResponseKind::Read { read: Box::new(read), is_sized } }
+    /// The application's, as far as it was read without an error. Where it did not come with its length, it does not go with one.
+    pub(crate) fn read(read: Read<B>, is_sized: bool) -> Self
+    where
+        B: Body,
+    {
+        Self { kind: ResponseKind::Read { frames: read.frames, rest: read.rest, is_sized } }
     }
 
     pub(crate) fn reply(body: Bytes) -> Self {
@@ -203,14 +206,14 @@ impl<B: Body> ResponseBody<B> {
     }
 }
 
-impl<B: Body> fmt::Debug for ResponseBody<B> {
+impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }
 
 /// An empty body, as outer layers that answer by themselves need one.
-impl<B: Body> Default for ResponseBody<B> {
+impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::reply(Bytes::new())
     }
@@ -223,11 +226,14 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             ResponseKindProjection::Application { body } => body.poll_frame(cx),
-            ResponseKindProjection::Read { read, is_sized } => {
-                let frame = ready!(read.poll_frame(cx));
+            ResponseKindProjection::Read { frames, rest, is_sized } => {
+                if let Some(frame) = frames.pop_front() {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                let frame = rest.as_mut().map_or(Poll::Ready(None), |rest| rest.as_mut().poll_frame(cx));
                 // There is no more to come, and whoever asks may know.
-                *is_sized |= frame.is_none();
-                Poll::Ready(frame)
+                *is_sized |= matches!(frame, Poll::Ready(None));
+                frame
             }
             ResponseKindProjection::Reply { body } => body.poll_frame(cx).map_err(|never| match never {}),
         }
@@ -236,7 +242,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             ResponseKind::Application { body } => body.is_end_stream(),
-            ResponseKind::Read { read, is_sized } => *is_sized && read.is_end_stream(),
+            ResponseKind::Read { frames, rest, is_sized } => {
+                *is_sized && frames.is_empty() && rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+            }
             ResponseKind::Reply { body } => body.is_end_stream(),
         }
     }
@@ -244,8 +252,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             ResponseKind::Application { body } => body.size_hint(),
-            ResponseKind::Read { read, is_sized: true } => read.size_hint(),
-            ResponseKind::Read { is_sized: false, .. } => SizeHint::new(),
+            ResponseKind::Read { frames, rest: None, is_sized: true } => {
+                SizeHint::with_exact(frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum())
+            }
+            ResponseKind::Read { .. } => SizeHint::new(),
             ResponseKind::Reply { body } => body.size_hint(),
         }
     }

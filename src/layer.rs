@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response, Uri};
@@ -187,7 +187,7 @@ where
         Outcome::Decoyed { plan, verdict, host } => {
             settings.prepare(&mut parts, host);
             let Some(restoration) = plan.carry_out(&mut parts, &mut read) else {
-                return Ok(Answer::unavailable().response(&parts.headers, &settings.reply).map(ResponseBody::reply));
+                return Ok(Answer::unavailable().response(&parts.headers).map(ResponseBody::reply));
             };
             let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
             let mut response = restored(response, &restoration).await;
@@ -195,7 +195,7 @@ where
             Ok(response)
         }
         Outcome::Refused { answer, verdict } => {
-            let mut response = answer.response(&parts.headers, &settings.reply).map(ResponseBody::reply);
+            let mut response = answer.response_with(&parts.headers, settings.reply.support()).map(ResponseBody::reply);
             drop(verdict.map(|verdict| response.extensions_mut().insert(verdict)));
             Ok(response)
         }
@@ -211,12 +211,18 @@ async fn restored<R: Body<Data = Bytes>>(mut response: Response<R>, restoration:
     let (mut parts, body) = response.into_parts();
     let is_sized = body.size_hint().exact().is_some();
     let mut read = Read::new(body);
-    if matches!(within(BODY_TIMEOUT, read.fill(ANSWER_LIMIT)).await, Ok(Reading::Complete)) {
-        let body = restoration.body(&parts.headers, &read.bytes());
-        if parts.headers.contains_key(CONTENT_LENGTH) && !body.is_empty() {
-            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    match within(BODY_TIMEOUT, read.fill(ANSWER_LIMIT)).await {
+        Ok(Reading::Complete) => {
+            let body = restoration.body(&parts.headers, &read.bytes());
+            // The answer to HEAD states the length of another's body.
+            if parts.headers.contains_key(CONTENT_LENGTH) && !body.is_empty() {
+                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            }
+            read.replace(body);
         }
-        read.replace(body);
+        Ok(Reading::Failed) => return Answer::unavailable().response(&HeaderMap::new()).map(ResponseBody::reply),
+        // It goes on as it is: too much of it to be a page about one reset.
+        Ok(Reading::TooLong) | Err(_) => {}
     }
     Response::from_parts(parts, ResponseBody::read(read, is_sized))
 }
@@ -406,7 +412,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 
 pin_project! {
     /// The response of a [`GatekeeperService`].
-    pub struct ResponseFuture<F, R: Body, E> {
+    pub struct ResponseFuture<F, R, E> {
         #[pin]
         kind: Kind<F, R, E>,
     }
@@ -416,13 +422,13 @@ type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<R>>,
 
 pin_project! {
     #[project = KindProjection]
-    enum Kind<F, R: Body, E> {
+    enum Kind<F, R, E> {
         Passing { #[pin] inner: F },
         Guarded { judged: Boxed<R, E> },
     }
 }
 
-impl<F, R: Body, E> Future for ResponseFuture<F, R, E>
+impl<F, R, E> Future for ResponseFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
@@ -438,7 +444,7 @@ where
     }
 }
 
-impl<F, R: Body, E> fmt::Debug for ResponseFuture<F, R, E> {
+impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -16,16 +16,34 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Guard a web application: a reverse proxy in front of it
+    Serve(cli::serve::Serve),
     /// Check live how the domains of e-mail addresses stand, and whether a reset would be allowed
     Check(cli::check::Check),
+    /// Say that an account's address was verified again, now
+    Verified(cli::verified::Verified),
+    /// The audit log, verified and read back
+    #[command(subcommand)]
+    Audit(cli::audit::AuditCommand),
+    /// The configuration
+    #[command(subcommand)]
+    Config(cli::config::ConfigCommand),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let usual = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match arguments.command {
-        Command::Check(check) => check.run().await,
-    }
+    let exit = match arguments.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Verified(verified) => cli::wait_for(verified.run()),
+        Command::Check(check) => cli::wait_for(check.run()),
+        Command::Audit(audit) => audit.run(),
+        Command::Config(config) => config.run(),
+    };
+    exit.unwrap_or_else(|failure| {
+        eprintln!("reset-gatekeeper: {failure}");
+        ExitCode::from(2)
+    })
 }

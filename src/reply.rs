@@ -92,6 +92,10 @@ impl Reply {
         self
     }
 
+    pub(crate) fn support(&self) -> Option<&str> {
+        self.support_url.as_deref()
+    }
+
     /// Whether verdicts are carried out.
     pub(crate) const fn enforces(&self) -> bool {
         match self.mode {
@@ -142,9 +146,13 @@ impl Answer {
     }
 
     /// The response to a request with these headers.
-    pub(crate) fn response(self, headers: &HeaderMap, reply: &Reply) -> Response<Bytes> {
-        // Only who is blocked needs help.
-        let support = reply.support_url.as_deref().filter(|_| self.status == StatusCode::FORBIDDEN);
+    pub(crate) fn response(self, headers: &HeaderMap) -> Response<Bytes> {
+        self.response_with(headers, None)
+    }
+
+    /// The same, telling who is blocked where to find help.
+    pub(crate) fn response_with(self, headers: &HeaderMap, support: Option<&str>) -> Response<Bytes> {
+        let support = support.filter(|_| self.status == StatusCode::FORBIDDEN);
         let (content_type, body) = if prefers_html(headers) {
             (mime::TEXT_HTML_UTF_8.as_ref(), self.page(support))
         } else {

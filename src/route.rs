@@ -14,6 +14,7 @@ mod path;
 
 use std::cell::LazyCell;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -166,6 +167,12 @@ impl Guard {
         }
     }
 
+    /// Whether the path has a parameter of this name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_parameter(&self, name: &str) -> bool {
+        [format!("{{{name}}}"), format!("{{*{name}}}")].iter().any(|parameter| self.pattern.text.contains(parameter))
+    }
+
     /// Whether a JSON number is a name. No address is one.
     pub(crate) fn counts_numbers(&self) -> bool {
         self.identifies != Identifies::Email
@@ -192,6 +199,15 @@ fn is_safe(method: &Method) -> bool {
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => false,
         Method::GET | Method::HEAD | Method::OPTIONS => true,
         _ => ["GET", "HEAD", "OPTIONS"].iter().any(|safe| method.as_str().eq_ignore_ascii_case(safe)),
+    }
+}
+
+/// As [`Guard::new`].
+impl FromStr for Guard {
+    type Err = GuardError;
+
+    fn from_str(path: &str) -> Result<Self, GuardError> {
+        Self::new(path)
     }
 }
 

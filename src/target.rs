@@ -91,6 +91,15 @@ impl Target {
         Self(Place::Header(name))
     }
 
+    /// The name of the path's parameter, where that is the place.
+    #[cfg(feature = "cli")]
+    pub(crate) fn path_parameter(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Path(name) => Some(name),
+            Place::Form(_) | Place::Json(_) | Place::Query(_) | Place::Header(_) => None,
+        }
+    }
+
     /// The field name that a framework which merges query and body would look for.
     fn field(&self) -> Option<&str> {
         match &self.0 {

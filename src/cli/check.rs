@@ -18,7 +18,7 @@ use reset_gatekeeper::domain::cache::Cache;
 use reset_gatekeeper::{AddressError, Clock, Evidence, Mailbox, Reason, RegistrableDomain, SystemClock, Verdict, judge};
 use serde::Serialize;
 
-use super::chain;
+use super::{Failure, chain, configuration};
 
 /// What the arguments of `check` may be.
 #[derive(Args)]
@@ -58,25 +58,14 @@ enum Outcome {
 
 impl Check {
     /// Checks all targets, prints what was found, and exits with the worst.
-    pub(crate) async fn run(self) -> ExitCode {
-        match self.findings().await.and_then(|findings| self.print(&findings).map(|()| findings)) {
-            Ok(findings) => {
-                let worst = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Allowed);
-                ExitCode::from(worst as u8)
-            }
-            Err(error) => {
-                eprintln!("reset-gatekeeper: {}", chain(&*error));
-                ExitCode::from(Outcome::CouldNotTell as u8)
-            }
-        }
-    }
-
-    async fn findings(&self) -> Result<Vec<Finding>, Box<dyn std::error::Error>> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let config = Config::read(self.config.as_deref(), variables)?;
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let config = configuration(self.config.as_deref())?;
         let rdap = config.rdap.clone().build().await?;
         let cache = Cache::new(Arc::new(rdap), Arc::new(SystemClock), config.cache.clone());
-        Ok(join_all(self.targets.iter().map(|target| self.finding(target, &config, &cache))).await)
+        let findings = join_all(self.targets.iter().map(|target| self.finding(target, &config, &cache))).await;
+        self.print(&findings)?;
+        let worst = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Allowed);
+        Ok(ExitCode::from(worst as u8))
     }
 
     async fn finding(&self, target: &str, config: &Config, cache: &Cache) -> Finding {
@@ -103,7 +92,7 @@ impl Check {
         }
     }
 
-    fn print(&self, findings: &[Finding]) -> Result<(), Box<dyn std::error::Error>> {
+    fn print(&self, findings: &[Finding]) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
         if self.json {
             for finding in findings {

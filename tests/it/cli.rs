@@ -32,7 +32,7 @@ impl Bench {
     fn configure(&self, more: &str) {
         // Sections of other commands may be there, and a path is relative to the file.
         let text = format!(
-            "listen = \"127.0.0.1:8080\"\n{more}\n[domains.rdap]\nbootstrap = \"dns.json\"\nallow_insecure = true\n\n[[guard]]\npath = \"/x\"\n"
+            "listen = \"127.0.0.1:8080\"\n{more}\n[domains.rdap]\nbootstrap = \"dns.json\"\nallow_insecure = true\n\n[[guard]]\npath = \"/x\"\ntarget = \"form:x\"\n"
         );
         std::fs::write(self.config(), text).unwrap();
     }
@@ -117,9 +117,9 @@ fn time_from_now(duration: Duration) -> SystemTime {
 async fn a_bad_configuration_is_named_by_file_line_and_key() {
     let bench = Bench::open().await;
     for (more, said) in [
-        ("[policy]\nexpiring_witin = \"7d\"", "gatekeeper.toml:3: unknown field `expiring_witin`"),
+        ("[policy]\nexpiring_witin = \"7d\"", "gatekeeper.toml:3: `policy`: unknown field `expiring_witin`"),
         ("[policy]\nexpiring_witin = \"7d\"", "did you mean `expiring_within`?"),
-        ("[policy]\nexpiring_within = \"soon\"", "gatekeeper.toml:3: `soon` is no duration"),
+        ("[policy]\nexpiring_within = \"soon\"", "gatekeeper.toml:3: `policy.expiring_within`: `soon` is no duration"),
         ("[policy]\nunverify = 1", "gatekeeper.toml:3: "),
         ("[polcy]", "did you mean `policy`?"),
         ("[policy]\n[policy]", "gatekeeper.toml:3: "),

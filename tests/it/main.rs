@@ -9,6 +9,7 @@
 
 mod audit;
 mod cli;
+mod config;
 mod directory;
 mod gate;
 mod layer;
@@ -16,5 +17,6 @@ mod proxy;
 mod reading;
 mod replay;
 mod reply;
+mod serve;
 mod sources;
 mod stage;

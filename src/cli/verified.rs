@@ -1,0 +1,41 @@
+//! `reset-gatekeeper verified`: an address was verified again, outside the application's own knowledge.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use reset_gatekeeper::Mailbox;
+
+use super::{Failure, configuration, serve};
+
+/// What the arguments of `verified` may be.
+#[derive(Args)]
+pub(crate) struct Verified {
+    /// The address
+    email: String,
+    /// The configuration, of which [directory] and [state] are read
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Verified {
+    /// Ends an un-verification that is kept in the state, and sets the moment after which a new registration of the domain counts.
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let site = configuration(Some(&self.config))?.site()?;
+        if site.state.is_none() {
+            return Err(Failure::from(NoState));
+        }
+        let mailbox = Mailbox::parse(&self.email)?;
+        let directory = serve::directory(&site).await?;
+        if directory.verified(mailbox.as_str()).await? {
+            println!("{} is verified as of now", mailbox.as_str());
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("reset-gatekeeper: no account has the address {}", mailbox.as_str());
+        Ok(ExitCode::from(1))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`state.url` is missing: in memory, nothing of this would outlive the command")]
+struct NoState;

@@ -1,0 +1,277 @@
+//! The file's sections, key by key.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+use toml::{Spanned, Value};
+
+use super::text::{Bytes, Network, OneOrMany, Span, Text, Upstream};
+use crate::domain::cache::CacheSettings;
+use crate::domain::rdap::IANA_BOOTSTRAP;
+use crate::limit::Limit;
+use crate::policy::Policy;
+use crate::route::Guard;
+use crate::target::{Decode, Target};
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sections {
+    pub(super) listen: Text<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) upstream: Option<Text<Upstream>>,
+    pub(super) trusted_proxies: Vec<Text<Network>>,
+    pub(super) timeout: Span,
+    #[serde(skip_serializing)]
+    pub(super) admin: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<TlsSection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reply: Option<ReplySection>,
+    #[serde(rename = "guard", skip_serializing_if = "Vec::is_empty")]
+    pub(super) guards: Vec<Spanned<GuardSection>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) directory: Option<Spanned<DirectorySection>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<StateSection>,
+    pub(super) domains: Domains,
+    pub(super) policy: PolicySection,
+    #[serde(skip_serializing)]
+    pub(super) sweep: Option<Value>,
+    pub(super) audit: AuditSection,
+}
+
+impl Default for Sections {
+    fn default() -> Self {
+        Self {
+            listen: Text::from_valid(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            upstream: None,
+            trusted_proxies: Vec::new(),
+            timeout: Span(Duration::from_secs(30)),
+            admin: None,
+            tls: None,
+            reply: None,
+            guards: Vec::new(),
+            directory: None,
+            state: None,
+            domains: Domains::default(),
+            policy: PolicySection::default(),
+            sweep: None,
+            audit: AuditSection::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsSection {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplySection {
+    pub(super) mode: Mode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) decoy_domain: Option<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) floor: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) support_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    Refuse,
+    Decoy,
+    Observe,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GuardSection {
+    pub(super) path: Text<Guard>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) methods: Option<Vec<Text<Method>>>,
+    pub(super) target: OneOrMany<Text<Target>>,
+    #[serde(default)]
+    pub(super) missing: Missing,
+    #[serde(default)]
+    pub(super) identifies: Identifies,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) decode: Option<Text<Decode>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) body_limit: Option<Text<Bytes>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limit: Option<Text<Limit>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<Text<HeaderValue>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Missing {
+    #[default]
+    Refuse,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Identifies {
+    #[default]
+    Email,
+    Username,
+    Id,
+    Token,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirectorySection {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token_env: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) id: Id,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unverify: Option<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) page: Option<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) lookup: BTreeMap<Identifies, Spanned<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Id {
+    #[default]
+    Integer,
+    Text,
+    Uuid,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StateSection {
+    pub(super) url: Spanned<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Domains {
+    pub(super) sources: Vec<Source>,
+    pub(super) timeout: Span,
+    pub(super) fresh_for: Span,
+    pub(super) stale_for: Span,
+    pub(super) rdap: RdapSection,
+    #[serde(skip_serializing)]
+    pub(super) fastly: Option<Value>,
+    #[serde(skip_serializing)]
+    pub(super) domainr: Option<Value>,
+    #[serde(skip_serializing)]
+    pub(super) dns: Option<Value>,
+}
+
+impl Default for Domains {
+    fn default() -> Self {
+        let cache = CacheSettings::default();
+        Self {
+            sources: vec![Source::Rdap],
+            timeout: Span(cache.timeout),
+            fresh_for: Span(cache.fresh_for),
+            stale_for: Span(cache.stale_for),
+            rdap: RdapSection::default(),
+            fastly: None,
+            domainr: None,
+            dns: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Source {
+    Rdap,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RdapSection {
+    pub(super) bootstrap: String,
+    pub(super) overrides: BTreeMap<String, String>,
+    pub(super) allow_insecure: bool,
+}
+
+impl Default for RdapSection {
+    fn default() -> Self {
+        Self { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: BTreeMap::new(), allow_insecure: false }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PolicySection {
+    pub(super) expiring_within: Span,
+    pub(super) notice_within: Span,
+    pub(super) on_unknown: OnUnknown,
+    pub(super) unverify: bool,
+}
+
+impl Default for PolicySection {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            expiring_within: Span(policy.expiring_within),
+            notice_within: Span(policy.notice_within),
+            on_unknown: OnUnknown::Block,
+            unverify: policy.unverify,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnUnknown {
+    Block,
+    Allow,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuditSection {
+    pub(super) file: PathBuf,
+    pub(super) format: Format,
+    pub(super) emails: Emails,
+    #[serde(skip_serializing)]
+    pub(super) webhook: Option<Value>,
+    pub(super) allowed: bool,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self { file: PathBuf::from("audit.jsonl"), format: Format::Native, emails: Emails::Plain, webhook: None, allowed: true }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    Native,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Emails {
+    Plain,
+}

@@ -1,0 +1,281 @@
+//! What `serve` needs: the guarded site, its directory, its state and its audit log.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::ConfigError;
+use super::layers::Origin;
+use super::sections::{self, DirectorySection, GuardSection, Id, Sections};
+use crate::account::{IdKind, Queries};
+use crate::identifier::Identifies;
+use crate::reply::Reply;
+use crate::route::Guard;
+use crate::target::Missing;
+
+/// Everything of a configuration that makes a guarded site.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Site {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The application: scheme, host and port.
+    pub upstream: Uri,
+    /// Networks whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long the application may take to answer.
+    pub timeout: Duration,
+    /// The certificate to answer https with. `None` for http.
+    pub tls: Option<Tls>,
+    /// How a blocked caller is answered.
+    pub reply: Reply,
+    /// The recovery endpoints.
+    pub guards: Vec<Guard>,
+    /// Where the accounts are.
+    pub directory: DirectorySettings,
+    /// The state's file. `None` keeps it in memory.
+    pub state: Option<PathBuf>,
+    /// The audit log's file.
+    pub audit: PathBuf,
+    /// Whether what was let through is recorded too.
+    pub record_allowed: bool,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Tls {
+    /// The chain of certificates, the server's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The section `[directory]`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DirectorySettings {
+    /// Where it is.
+    pub store: Store,
+    /// The application's own queries. `None` for the built-in table, and for a directory that is asked by HTTP.
+    pub queries: Option<Queries>,
+}
+
+impl DirectorySettings {
+    /// Whether the directory itself takes verifications away. Where it doesn't, the state keeps what was taken.
+    #[must_use]
+    pub fn unverifies(&self) -> bool {
+        self.queries.as_ref().is_none_or(|queries| queries.unverify.is_some())
+    }
+}
+
+/// What holds the accounts.
+#[derive(Clone)]
+pub enum Store {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server, by its URL.
+    Postgres(String),
+    /// The application itself.
+    Http {
+        /// The base of its endpoints.
+        url: String,
+        /// The secret that it is asked with.
+        token: Option<String>,
+    },
+}
+
+/// Without the secrets.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(file) => f.debug_tuple("Sqlite").field(file).finish(),
+            Self::Postgres(url) => f.debug_tuple("Postgres").field(&masked(url)).finish(),
+            Self::Http { url, .. } => f.debug_struct("Http").field("url", &masked(url)).finish_non_exhaustive(),
+        }
+    }
+}
+
+impl Site {
+    pub(super) fn of(sections: &Sections, origin: &Origin) -> Result<Self, ConfigError> {
+        let missing = |key, what| origin.missing(key, what);
+        let upstream = sections
+            .upstream
+            .as_ref()
+            .ok_or_else(|| missing("upstream", "the application's address, such as \"http://127.0.0.1:3000\""))?;
+        let directory = sections.directory.as_ref().ok_or_else(|| missing("directory.url", "where the accounts are"))?;
+        if sections.guards.is_empty() {
+            return Err(missing("guard", "at least one recovery endpoint, or nothing is guarded"));
+        }
+        let guards = sections.guards.iter().map(|section| guard(section, directory.get_ref(), origin));
+        Ok(Self {
+            listen: sections.listen.value,
+            upstream: upstream.value.0.clone(),
+            trusted_proxies: sections.trusted_proxies.iter().map(|network| network.value.0).collect(),
+            timeout: sections.timeout.0,
+            tls: sections.tls.as_ref().map(|tls| Tls { certificate: origin.beside(&tls.certificate), key: origin.beside(&tls.key) }),
+            reply: reply(sections, origin)?,
+            guards: guards.collect::<Result<_, _>>()?,
+            directory: DirectorySettings { store: store(directory, origin)?, queries: queries(directory.get_ref()) },
+            state: state(sections, origin)?,
+            audit: origin.beside(&sections.audit.file),
+            record_allowed: sections.audit.allowed,
+        })
+    }
+}
+
+fn reply(sections: &Sections, origin: &Origin) -> Result<Reply, ConfigError> {
+    let what = "\"refuse\", \"decoy\" or \"observe\"; what each tells a caller is something to choose knowingly";
+    let section = sections.reply.as_ref().ok_or_else(|| origin.missing("reply.mode", what))?;
+    let mut reply = match section.mode {
+        sections::Mode::Refuse => Reply::refuse(),
+        sections::Mode::Decoy => Reply::decoy(),
+        sections::Mode::Observe => Reply::observe(),
+    };
+    if let Some(domain) = &section.decoy_domain {
+        reply = reply.decoy_domain(domain.get_ref()).map_err(|error| origin.at(domain.span(), format!("`reply.decoy_domain`: {error}")))?;
+    }
+    if let Some(floor) = section.floor {
+        reply = reply.floor(floor.0);
+    }
+    if let Some(url) = &section.support_url {
+        reply = reply.support_url(url);
+    }
+    Ok(reply)
+}
+
+fn guard(section: &Spanned<GuardSection>, directory: &DirectorySection, origin: &Origin) -> Result<Guard, ConfigError> {
+    let (span, section) = (section.span(), section.get_ref());
+    let identifies = identifies(section.identifies);
+    if !is_found_by(directory, section.identifies) {
+        let what = format!("`guard.identifies`: no query `directory.lookup.{identifies}` finds an account by it");
+        return Err(origin.at(span, what));
+    }
+    let mut guard = section.path.value.clone().identifies(identifies).missing(match section.missing {
+        sections::Missing::Refuse => Missing::Refuse,
+        sections::Missing::Pass => Missing::Pass,
+    });
+    if section.target.0.is_empty() {
+        return Err(origin.at(span, "`guard.target`: it lists no place in which an account is named".to_owned()));
+    }
+    for target in &section.target.0 {
+        if let Some(name) = target.value.path_parameter()
+            && !guard.has_parameter(name)
+        {
+            return Err(origin.at(span, format!("`guard.target`: the path has no parameter `{{{name}}}`")));
+        }
+        guard = guard.target(target.value.clone());
+    }
+    if let Some(methods) = &section.methods {
+        guard = guard.methods(methods.iter().map(|method| method.value.clone()));
+    }
+    if let Some(decode) = &section.decode {
+        guard = guard.decode(decode.value.clone());
+    }
+    if let Some(bytes) = &section.body_limit {
+        guard = guard.body_limit(bytes.value.0);
+    }
+    if let Some(limit) = &section.limit {
+        guard = guard.limit(limit.value);
+    }
+    if let Some(host) = &section.host {
+        guard = guard.host(host.value.clone());
+    }
+    Ok(guard)
+}
+
+const fn identifies(setting: sections::Identifies) -> Identifies {
+    match setting {
+        sections::Identifies::Email => Identifies::Email,
+        sections::Identifies::Username => Identifies::Username,
+        sections::Identifies::Id => Identifies::Id,
+        sections::Identifies::Token => Identifies::Token,
+    }
+}
+
+/// Whether accounts can be found by such a name: by a query, or by the built-in table's own or the application's.
+fn is_found_by(directory: &DirectorySection, name: sections::Identifies) -> bool {
+    let is_http = directory.url.as_ref().is_some_and(|url| url.get_ref().starts_with("http"));
+    let is_built_in = directory.lookup.is_empty() && matches!(name, sections::Identifies::Email | sections::Identifies::Id);
+    is_http || is_built_in || directory.lookup.contains_key(&name)
+}
+
+fn queries(section: &DirectorySection) -> Option<Queries> {
+    let DirectorySection { id, unverify, page, lookup, .. } = section;
+    let text = |query: &Spanned<String>| query.get_ref().clone();
+    let id = match id {
+        Id::Integer => IdKind::Integer,
+        Id::Text => IdKind::Text,
+        Id::Uuid => IdKind::Uuid,
+    };
+    (!lookup.is_empty()).then(|| Queries {
+        lookup: lookup.iter().map(|(name, query)| (identifies(*name), text(query))).collect(),
+        unverify: unverify.as_ref().map(text),
+        page: page.as_ref().map(text),
+        id,
+    })
+}
+
+fn store(section: &Spanned<DirectorySection>, origin: &Origin) -> Result<Store, ConfigError> {
+    let (span, section) = (section.span(), section.get_ref());
+    if section.lookup.is_empty()
+        && let Some(query) = section.unverify.as_ref().or(section.page.as_ref())
+    {
+        return Err(origin.at(query.span(), "`directory.lookup` is missing: queries of your own need one that finds accounts".to_owned()));
+    }
+    let (span, url) = match (&section.url, &section.url_file) {
+        (Some(url), None) => (url.span(), url.get_ref().clone()),
+        (None, Some(file)) => (span, origin.secret(file)?),
+        (Some(url), Some(_)) => return Err(origin.at(url.span(), "`directory.url` and `directory.url_file` exclude each other".to_owned())),
+        (None, None) => return Err(origin.missing("directory.url", "where the accounts are")),
+    };
+    match url.split_once(':') {
+        Some(("sqlite", file)) if !file.is_empty() => Ok(Store::Sqlite(origin.beside(sqlite_file(file)))),
+        Some(("postgres" | "postgresql", _)) => Ok(Store::Postgres(url)),
+        Some(("https" | "http", _)) => Ok(Store::Http { url, token: token(section, origin)? }),
+        _ => Err(origin.at(span, "`directory.url` is none of sqlite:FILE, postgres://…, https://…".to_owned())),
+    }
+}
+
+/// The secret of a directory that is asked by HTTP.
+fn token(section: &DirectorySection, origin: &Origin) -> Result<Option<String>, ConfigError> {
+    match (&section.token_env, &section.token_file) {
+        (_, Some(file)) => origin.secret(file).map(Some),
+        (Some(name), None) => match std::env::var(name) {
+            Ok(token) => Ok(Some(token)),
+            Err(_) => {
+                let what = "`directory.token_env` names this variable, and it is not set".to_owned();
+                Err(ConfigError::Override { name: name.clone(), what })
+            }
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn state(sections: &Sections, origin: &Origin) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(section) = &sections.state else { return Ok(None) };
+    match section.url.get_ref().strip_prefix("sqlite:") {
+        Some(file) if !file.is_empty() => Ok(Some(origin.beside(sqlite_file(file)))),
+        _ => Err(origin.at(section.url.span(), "`state.url` is not sqlite:FILE, which is what this version keeps state in".to_owned())),
+    }
+}
+
+/// `sqlite://FILE` is how some programs write `sqlite:FILE`.
+fn sqlite_file(file: &str) -> &Path {
+    Path::new(file.strip_prefix("//").unwrap_or(file))
+}
+
+/// `url` with its password, if it has one, masked.
+pub(super) fn masked(url: &str) -> String {
+    let password = url.split_once("://").and_then(|(scheme, rest)| {
+        let (user, host) = rest.split('/').next()?.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        let after = rest.get(user.len()..).unwrap_or(host);
+        Some(format!("{scheme}://{name}:***{after}"))
+    });
+    password.unwrap_or_else(|| url.to_owned())
+}

@@ -1,0 +1,134 @@
+//! Values that stand in the configuration as text: read by what they are for, and printed as they were written.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use http::Uri;
+use ipnet::IpNet;
+use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A value and the text that it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text<T> {
+    text: String,
+    pub(super) value: T,
+}
+
+impl<T: fmt::Display> Text<T> {
+    pub(super) fn from_valid(value: T) -> Self {
+        Self { text: value.to_string(), value }
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let value = text.parse().map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))?;
+        Ok(Self { text, value })
+    }
+}
+
+impl<T> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// One value, or a list of them.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                T::deserialize(serde::de::value::StrDeserializer::new(text)).map(|one| vec![one])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, many: A) -> Result<Vec<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(many))
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData)).map(Self)
+    }
+}
+
+/// `"90s"`, `"12h"`, `"14d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration = humantime::parse_duration(&text);
+        duration
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format!("`{text}` is no duration such as \"90s\", \"12h\" or \"14d\": {error}")))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+/// `"64KiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) usize);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
+        size.map(Self).ok_or_else(|| "it is no size such as \"64KiB\"".to_owned())
+    }
+}
+
+/// Scheme, host and port of the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upstream(pub(super) Uri);
+
+impl FromStr for Upstream {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "it is no URL")?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        if !is_web || uri.host().is_none() {
+            return Err("it is no URL such as \"http://127.0.0.1:3000\"");
+        }
+        match (uri.path(), uri.query()) {
+            ("/" | "", None) => Ok(Self(uri)),
+            _ => Err("requests keep their own path, so it must have none"),
+        }
+    }
+}
+
+/// A network in CIDR form, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network(pub(super) IpNet);
+
+impl FromStr for Network {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| "it is no network such as \"10.0.0.0/8\"")
+    }
+}

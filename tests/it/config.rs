@@ -1,0 +1,163 @@
+//! `gatekeeper.toml`: what is valid, what it amounts to, and how a mistake is told.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SITE: &str = r#"
+listen = "127.0.0.1:0"
+upstream = "http://127.0.0.1:3000"
+
+[reply]
+mode = "decoy"
+
+[[guard]]
+path = "/accounts/{uid}/reset/"
+methods = ["POST"]
+target = ["form:email", "json:/email"]
+
+[directory]
+url = "postgres://app:hunter2@db.internal/app"
+unverify = "UPDATE users SET verified = 0 WHERE id = $1"
+page = "SELECT id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2"
+[directory.lookup]
+email = "SELECT id, email, verified, verified_at FROM users WHERE lower(email) = lower($1)"
+"#;
+
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
+    command.current_dir(folder).args(arguments).envs(variables.iter().copied()).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn check(text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("gatekeeper.toml"), text).unwrap();
+    let output = run(folder.path(), &["config", "check", "gatekeeper.toml"], variables);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// INTERFACE §1: validates, prints the effective configuration with secrets masked, connects to nothing.
+#[test]
+fn the_effective_configuration_is_printed_without_secrets() {
+    let (exit, printed, told) =
+        check(SITE, &[("GATEKEEPER__POLICY__EXPIRING_WITHIN", "14d"), ("GATEKEEPER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")]);
+    assert_eq!((exit, told.as_str()), (Some(0), ""));
+    assert!(!printed.contains("hunter2") && printed.contains("postgres://app:***@db.internal/app"), "{printed}");
+    let table: toml::Table = printed.parse().unwrap();
+    assert_eq!(table["policy"]["expiring_within"].as_str(), Some("14days"));
+    assert_eq!(table["trusted_proxies"][0].as_str(), Some("10.0.0.0/8"));
+    assert_eq!(table["timeout"].as_str(), Some("30s"), "defaults are printed too");
+    assert_eq!(table["guard"][0]["target"][1].as_str(), Some("json:/email"));
+    // What is printed is a configuration itself.
+    assert_eq!(check(&printed, &[]).0, Some(0));
+}
+
+#[test]
+fn a_mistake_is_told_with_file_line_and_key() {
+    let replaced = |from: &str, to: &str| {
+        assert!(SITE.contains(from), "{from}");
+        SITE.replace(from, to)
+    };
+    for (text, told) in [
+        (replaced("[reply]\nmode", "[reply]\nmod"), "gatekeeper.toml:6: `reply`: unknown field `mod`"),
+        (replaced("mode = \"decoy\"", "mode = \"decoi\""), "gatekeeper.toml:6: `reply.mode`: unknown variant `decoi`"),
+        (replaced("mode = \"decoy\"", "mode = \"decoi\""), "did you mean `decoy`?"),
+        (replaced("mode = \"decoy\"", ""), "missing field `mode`"),
+        (replaced("[reply]\nmode = \"decoy\"", ""), "`reply.mode` is missing"),
+        (replaced("mode = \"decoy\"", "mode = \"decoy\"\nfloor = 5"), "gatekeeper.toml:7: `reply.floor`: invalid type: integer `5`"),
+        (replaced("mode = \"decoy\"", "mode = \"decoy\"\ndecoy_domain = \"a b\""), "gatekeeper.toml:7: `reply.decoy_domain`"),
+        (replaced("path = \"/accounts", "path = \"accounts"), "gatekeeper.toml:9: `guard.path`"),
+        (replaced("{uid}/", "{uid/"), "gatekeeper.toml:9: `guard.path`"),
+        (replaced("\"form:email\"", "\"from:email\""), "gatekeeper.toml:11: `guard.target`: `from:email`"),
+        (replaced("\"form:email\"", "\"path:user\""), "`guard.target`: the path has no parameter `{user}`"),
+        (replaced("[\"form:email\", \"json:/email\"]", "[]"), "`guard.target`: it lists no place"),
+        (replaced("[\"form:email\", \"json:/email\"]", "7"), "gatekeeper.toml:11: `guard.target`: invalid type: integer `7`"),
+        (replaced("methods = [\"POST\"]", "methods = [\"PO ST\"]"), "gatekeeper.toml:10: `guard.methods`"),
+        (replaced("methods = [\"POST\"]", "limit = \"5/week\""), "gatekeeper.toml:10: `guard.limit`: `5/week`"),
+        (replaced("methods = [\"POST\"]", "body_limit = \"64 elephants\""), "gatekeeper.toml:10: `guard.body_limit`"),
+        (replaced("methods = [\"POST\"]", "decode = \"base32\""), "gatekeeper.toml:10: `guard.decode`: `base32`"),
+        (
+            replaced("methods = [\"POST\"]", "identifies = \"token\""),
+            "gatekeeper.toml:8: `guard.identifies`: no query `directory.lookup.token`",
+        ),
+        (replaced("methods = [\"POST\"]", "identifes = \"token\""), "did you mean `identifies`?"),
+        (replaced("listen = \"127.0.0.1:0\"", "listen = \"here\""), "gatekeeper.toml:2: `listen`: `here`"),
+        (replaced("http://127.0.0.1:3000", "http://127.0.0.1:3000/app"), "gatekeeper.toml:3: `upstream`"),
+        (replaced("http://127.0.0.1:3000", "ftp://127.0.0.1"), "gatekeeper.toml:3: `upstream`"),
+        (replaced("upstream = \"http://127.0.0.1:3000\"", ""), "`upstream` is missing"),
+        (replaced("upstream =", "trusted_proxies = [\"10.0.0.0/99\"]\nupstream ="), "gatekeeper.toml:3: `trusted_proxies"),
+        (replaced("postgres://app:hunter2@db.internal/app", "mysql://x"), "gatekeeper.toml:14: `directory.url`"),
+        (replaced("[directory.lookup]\nemail", "[directory.lookup]\nemial"), "did you mean `email`?"),
+        (format!("{SITE}\n[state]\nurl = \"redis://x\"\n"), "gatekeeper.toml:21: `state.url`"),
+        (format!("{SITE}\n[audit]\nformat = \"ocsf\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `ocsf`"),
+        (format!("{SITE}\n[directory]\n"), "gatekeeper.toml:20: "),
+        ("nonsense".to_owned(), "gatekeeper.toml:1: "),
+    ] {
+        let (exit, printed, said) = check(&text, &[]);
+        assert_eq!((exit, printed.as_str()), (Some(2), ""), "{told}: {said}");
+        assert!(said.contains(told), "{told} is not in {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "one message: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_environment_or_a_flag_is_told_by_its_name() {
+    for (name, value, told) in [
+        ("GATEKEEPER__REPLY__MODE", "loud", "GATEKEEPER__REPLY__MODE: `reply.mode`: unknown variant `loud`"),
+        ("GATEKEEPER__REPLY__MOOD", "good", "GATEKEEPER__REPLY__MOOD: `reply`: unknown field `mood`"),
+        ("GATEKEEPER__TRUSTED_PROXIES", "[\"x\"]", "GATEKEEPER__TRUSTED_PROXIES: `trusted_proxies"),
+        ("GATEKEEPER__DIRECTORY__URL", "nowhere", "GATEKEEPER__DIRECTORY__URL: `directory.url`"),
+    ] {
+        let (exit, _, said) = check(SITE, &[(name, value)]);
+        assert_eq!(exit, Some(2));
+        assert!(said.contains(told), "{told} is not in {said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("gatekeeper.toml"), SITE).unwrap();
+    let output =
+        run(folder.path(), &["serve", "--config", "gatekeeper.toml", "--listen", "nowhere"], &[("GATEKEEPER__LISTEN", "127.0.0.1:0")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--listen: `listen`: `nowhere`"), "{output:?}");
+}
+
+/// A secret may stand in a file of its own, relative to the configuration.
+#[test]
+fn a_secret_comes_from_a_file_of_its_own() {
+    let text = SITE.replace("url = \"postgres://app:hunter2@db.internal/app\"", "url_file = \"secret/url\"");
+    let (exit, _, said) = check(&text, &[]);
+    assert_eq!(exit, Some(2));
+    assert!(said.contains("secret/url can't be read"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("secret")).unwrap();
+    std::fs::write(folder.path().join("secret/url"), "postgres://app:hunter2@db.internal/app\n").unwrap();
+    std::fs::write(folder.path().join("gatekeeper.toml"), text).unwrap();
+    let output = run(folder.path(), &["config", "check", "gatekeeper.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
+}
+
+#[test]
+fn what_this_version_does_not_carry_out_is_said() {
+    let text = SITE.replace("upstream =", "admin = \"127.0.0.1:9090\"\nupstream =") + "\n[sweep]\nevery = \"24h\"\n";
+    let (exit, _, said) = check(&text, &[]);
+    assert_eq!(exit, Some(0));
+    assert!(said.contains("`admin` is not carried out") && said.contains("`sweep` is not carried out"), "{said}");
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["config", "check", "missing.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing.toml can't be read"));
+}
+
+/// The example with every key is one that works.
+#[test]
+fn the_example_configuration_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let output = run(&folder, &["config", "check", "gatekeeper.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

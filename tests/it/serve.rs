@@ -1,0 +1,319 @@
+//! The sidecar, run as its user runs it: a configuration, an application with tables of its own, and a port.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::{get, post};
+use reset_gatekeeper::testing::{Registry, time};
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+
+use crate::stage::client;
+
+const TABLES: &str = "
+    CREATE TABLE users (id INTEGER PRIMARY KEY, username TEXT, email TEXT, verified INTEGER, verified_at TEXT, why TEXT);
+    INSERT INTO users VALUES
+        (1, 'good', 'Good@Healthy.com', 1, '2020-01-01 00:00:00', NULL),
+        (2, 'lapsed', 'lapsed@lapsed.com', 1, '2020-01-01 00:00:00', NULL),
+        (3, 'unverified', 'unverified@healthy.com', 0, NULL, NULL),
+        (4, 'again', 'again@again.com', 1, '2020-01-01 00:00:00', NULL);
+";
+
+const COLUMNS: &str = "SELECT id, email, verified, verified_at FROM users WHERE";
+
+/// A site on disk: the application's database, the gate's configuration, and a registry that it asks.
+struct Place {
+    folder: tempfile::TempDir,
+    upstream: String,
+    mailed: Arc<Mutex<Vec<String>>>,
+    registry: Registry,
+}
+
+/// The sidecar, running. Killed when dropped.
+struct Sidecar {
+    child: Child,
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+async fn mail(State(mailed): State<Arc<Mutex<Vec<String>>>>, request: Request) -> String {
+    let body = String::from_utf8(axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    mailed.lock().unwrap().push(body.clone());
+    format!("sent: {body}")
+}
+
+impl Place {
+    async fn open() -> Self {
+        let registry = Registry::start().await.unwrap();
+        for domain in ["healthy.com", "lapsed.com"] {
+            registry.register(domain, time("2009-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+        }
+        registry.lapse("lapsed.com");
+        registry.register("again.com", time("2024-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+        let mailed = Arc::<Mutex<Vec<String>>>::default();
+        let app = Router::new().route("/reset", post(mail)).route("/page", get(|| async { "a page" })).with_state(Arc::clone(&mailed));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, app).await });
+        let place = Self { folder: tempfile::tempdir().unwrap(), upstream, mailed, registry };
+        std::fs::write(place.path("dns.json"), place.registry.bootstrap_file()).unwrap();
+        sqlx::raw_sql(TABLES).execute(&place.database().await).await.unwrap();
+        place.configure(
+            &format!("email = \"{COLUMNS} lower(email) = lower($1)\""),
+            "unverify = \"UPDATE users SET verified = 0, why = $2 WHERE id = $1\"",
+            "",
+        );
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn database(&self) -> SqlitePool {
+        let options = SqliteConnectOptions::new().filename(self.path("app.db")).create_if_missing(true);
+        SqlitePool::connect_with(options).await.unwrap()
+    }
+
+    fn configure(&self, lookup: &str, directory: &str, more: &str) {
+        let text = format!(
+            r#"
+listen = "127.0.0.1:0"
+upstream = "{}"
+timeout = "2s"
+[reply]
+mode = "refuse"
+[[guard]]
+path = "/reset"
+target = "form:email"
+[directory]
+url = "sqlite:app.db"
+{directory}
+[directory.lookup]
+{lookup}
+[state]
+url = "sqlite:state.db"
+[domains.rdap]
+bootstrap = "dns.json"
+allow_insecure = true
+{more}
+"#,
+            self.upstream
+        );
+        std::fs::write(self.path("gatekeeper.toml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
+        command.args(arguments).arg("--config").arg(self.path("gatekeeper.toml")).env_remove("RUST_LOG");
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    async fn serve(&self) -> Sidecar {
+        let log = self.path("serve.log");
+        let child = self.command(&["serve"]).stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let mut sidecar = Sidecar { child, base: String::new(), http: client() };
+        for _ in 0..400 {
+            let text = std::fs::read_to_string(&log).unwrap();
+            if let Some(address) = text.lines().find_map(|line| line.strip_prefix("listening on ")) {
+                sidecar.base = address.to_owned();
+                return sidecar;
+            }
+            assert!(sidecar.child.try_wait().unwrap().is_none(), "{text}");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        unreachable!("it never listened: {}", std::fs::read_to_string(&log).unwrap());
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    async fn verified(&self, id: i64) -> i64 {
+        sqlx::query_scalar("SELECT verified FROM users WHERE id = $1").bind(id).fetch_one(&self.database().await).await.unwrap()
+    }
+
+    fn mailed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.mailed.lock().unwrap())
+    }
+}
+
+impl Sidecar {
+    async fn reset(&self, email: &str) -> u16 {
+        self.http.post(format!("{}/reset", self.base)).form(&[("email", email)]).send().await.unwrap().status().as_u16()
+    }
+
+    async fn page(&self) -> (u16, String) {
+        let answer = self.http.get(format!("{}/page", self.base)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_site_is_guarded_by_a_configuration_and_its_own_tables() {
+    let place = Place::open().await;
+    let sidecar = place.serve().await;
+    assert_eq!(sidecar.page().await, (200, "a page".to_owned()));
+    for (email, status) in [
+        ("good@healthy.com", 200),
+        ("nobody@healthy.com", 200),
+        ("lapsed@lapsed.com", 403),
+        ("unverified@healthy.com", 403),
+        ("again@again.com", 403),
+    ] {
+        assert_eq!(sidecar.reset(email).await, status, "{email}");
+    }
+    assert_eq!(place.mailed(), ["email=good%40healthy.com", "email=nobody%40healthy.com"]);
+    let reasons: Vec<_> = place.records().iter().map(|record| record["reasons"][0].as_str().unwrap_or("-").to_owned()).collect();
+    assert_eq!(
+        reasons,
+        ["-", "-", "domain_redemption", "domain_redemption", "email_unverified", "domain_reregistered", "domain_reregistered"]
+    );
+    assert_eq!(place.records()[0]["request"]["client"], "127.0.0.1");
+    // The application's own table says so, for good, and why.
+    assert_eq!([place.verified(1).await, place.verified(2).await, place.verified(4).await], [1, 0, 0]);
+    let why: String = sqlx::query_scalar("SELECT why FROM users WHERE id = 2").fetch_one(&place.database().await).await.unwrap();
+    assert_eq!(why, "domain_redemption");
+}
+
+/// Applications without a flag of their own, or with one that also locks people out of logging in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_a_query_an_un_verification_is_kept_in_the_state() {
+    let place = Place::open().await;
+    place.configure(&format!("email = \"{COLUMNS} lower(email) = lower($1)\""), "", "");
+    let sidecar = place.serve().await;
+    assert_eq!(sidecar.reset("lapsed@lapsed.com").await, 403);
+    assert_eq!(place.verified(2).await, 1, "the application's table is left alone");
+    drop(sidecar);
+
+    // The domain is renewed, but whoever holds it now has to verify the address again.
+    place.registry.register("lapsed.com", time("2009-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+    let sidecar = place.serve().await;
+    assert_eq!(sidecar.reset("lapsed@lapsed.com").await, 403);
+    assert_eq!(place.records().last().unwrap()["reasons"][0], "email_unverified");
+
+    let output = place.run(&["verified", "LAPSED@lapsed.com"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(sidecar.reset("lapsed@lapsed.com").await, 200);
+    assert_eq!(place.run(&["verified", "nobody@lapsed.com"]).await.status.code(), Some(1));
+    assert_eq!(place.run(&["verified", "no address"]).await.status.code(), Some(2));
+}
+
+/// What is wrong shows before the port opens, and says where.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_directory_that_cannot_work_is_told_before_the_port_opens() {
+    let place = Place::open().await;
+    let good = format!("email = \"{COLUMNS} lower(email) = lower($1)\"");
+    let page = "page = \"SELECT id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2\"";
+    for (lookup, directory, told) in [
+        ("email = \"SELEC id FROM users\"", "", "lookup.email"),
+        ("email = \"SELECT id, email, verified, verified_at FROM nowhere WHERE email = $1\"", "", "lookup.email"),
+        ("email = \"SELECT id, email, verified FROM users WHERE email = $1\"", "", "verified_at"),
+        ("email = \"SELECT id, email, verified, verified_at FROM users\"", "", "lookup.email"),
+        (good.as_str(), "unverify = \"UPDATE users SET verified = 0\"", "unverify"),
+        (good.as_str(), "page = \"SELECT id FROM users WHERE id > $1 LIMIT $2\"", "page"),
+    ] {
+        place.configure(lookup, directory, "");
+        let output = place.run(&["serve"]).await;
+        assert_eq!(output.status.code(), Some(2), "{lookup} {directory}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(told) && !said.contains("listening"), "{told}: {said}");
+    }
+    sqlx::query("UPDATE users SET verified_at = 'yesterday' WHERE id = 1").execute(&place.database().await).await.unwrap();
+    place.configure(&good, page, "");
+    let said = place.run(&["serve"]).await;
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("column `verified_at`"), "{said:?}");
+
+    std::fs::remove_file(place.path("app.db")).unwrap();
+    place.configure(&good, "", "");
+    assert_eq!(place.run(&["serve"]).await.status.code(), Some(2));
+    assert!(!Path::new(&place.path("app.db")).exists(), "an application's database is never created");
+}
+
+/// Directory failing: 503 with problem details for guarded requests, others untouched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_directory_that_fails_later_stops_guarded_requests_only() {
+    let place = Place::open().await;
+    let sidecar = place.serve().await;
+    sqlx::query("ALTER TABLE users RENAME TO people").execute(&place.database().await).await.unwrap();
+    let answer = sidecar.http.post(format!("{}/reset", sidecar.base)).form(&[("email", "good@healthy.com")]).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(sidecar.page().await.0, 200);
+    assert!(place.mailed().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_application_that_is_gone_is_told_as_such() {
+    let place = Place::open().await;
+    place.configure(&format!("email = \"{COLUMNS} lower(email) = lower($1)\""), "", "");
+    let text = std::fs::read_to_string(place.path("gatekeeper.toml")).unwrap();
+    std::fs::write(place.path("gatekeeper.toml"), text.replace(&place.upstream, "http://127.0.0.1:1")).unwrap();
+    let sidecar = place.serve().await;
+    let answer = sidecar.http.get(format!("{}/page", sidecar.base)).send().await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+}
+
+/// INTERFACE §1: drains and stops on SIGTERM, with exit status 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn it_stops_when_it_is_told_to() {
+    let place = Place::open().await;
+    for signal in ["-TERM", "-INT"] {
+        let mut sidecar = place.serve().await;
+        assert_eq!(sidecar.page().await.0, 200);
+        let kill = Command::new("kill").args([signal, &sidecar.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let status = tokio::task::spawn_blocking(move || sidecar.child.wait().unwrap()).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_log_is_read_back() {
+    let place = Place::open().await;
+    let sidecar = place.serve().await;
+    for email in ["good@healthy.com", "lapsed@lapsed.com", "unverified@healthy.com"] {
+        sidecar.reset(email).await;
+    }
+    let log = place.path("audit.jsonl").display().to_string();
+    let show = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper")).args(["audit", "show", &log]).args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(show(&[]).lines().count(), 4);
+    assert_eq!(show(&["--account", "GOOD@healthy.com"]).lines().count(), 1);
+    assert_eq!(show(&["--account", "2"]).lines().count(), 2);
+    assert!(show(&["--domain", "lapsed.com"]).lines().all(|line| line.contains("domain_redemption")));
+    assert_eq!(show(&["--since", "2099-01-01T00:00:00Z"]), "");
+    let records = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(show(&["--json"]), records);
+
+    let verify = |file: &str| Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper")).args(["audit", "verify", file]).output().unwrap();
+    assert_eq!(verify(&log).status.code(), Some(0));
+    let forged = place.path("forged.jsonl").display().to_string();
+    std::fs::write(&forged, records.replacen("Good", "Evil", 1)).unwrap();
+    let output = verify(&forged);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("forged.jsonl:1: "), "{output:?}");
+    assert_eq!(verify("nowhere.jsonl").status.code(), Some(2));
+}
