@@ -1,4 +1,5 @@
-//! What outlives the process and is shared by replicas on one machine: the un-verifications of accounts whose own table isn't written.
+//! What outlives the process and is shared by replicas on one machine: the un-verifications of accounts whose own table isn't written, and how far audit logs
+//! had got.
 //!
 //! An entry is about one account with one address, so a changed address leaves it behind. It says since when the address is un-verified and why, or that it was
 //! verified again. [`Overlay`](crate::account::Overlay) lays the entries over a directory.
@@ -11,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Row, Sqlite};
 
 use crate::account::{Account, AccountId};
+use crate::audit::Head;
 use crate::verdict::Reason;
 
 /// How long another process may hold the file locked.
@@ -84,6 +86,29 @@ impl State {
         migrator.dangerous_set_table_name("_gatekeeper_state_migrations");
         migrator.run(&pool).await.map_err(StateError::Tables)?;
         Ok(Self { pool })
+    }
+
+    /// How far the audit log `file` had got when its head was last kept.
+    ///
+    /// # Errors
+    /// Where the state can't be read.
+    pub async fn audit_head(&self, file: &Path) -> Result<Option<Head>, StateError> {
+        let query = sqlx::query("SELECT seq, hash FROM audit_heads WHERE file = $1").bind(file.display().to_string());
+        let row = query.fetch_optional(&self.pool).await.map_err(failed("reading the head of the audit log"))?;
+        let head = row.map(|row| Ok(Head::new(row.try_get::<i64, _>("seq")?.unsigned_abs(), row.try_get::<String, _>("hash")?)));
+        head.transpose().map_err(failed("reading the head of the audit log"))
+    }
+
+    /// Keeps how far the audit log `file` has got.
+    ///
+    /// # Errors
+    /// Where the state can't be written.
+    pub async fn keep_audit_head(&self, file: &Path, head: &Head) -> Result<(), StateError> {
+        let query = sqlx::query(
+            "INSERT INTO audit_heads (file, seq, hash) VALUES ($1, $2, $3) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+        );
+        let query = query.bind(file.display().to_string()).bind(i64::try_from(head.seq).unwrap_or(i64::MAX)).bind(&head.hash);
+        query.execute(&self.pool).await.map_err(failed("keeping the head of the audit log")).map(drop)
     }
 
     /// What is known about any of `accounts`, under whatever address.

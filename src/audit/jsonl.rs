@@ -7,7 +7,7 @@
 //! 4. At the start, a partial last line (power was lost while it was written, so nobody was answered) is cut off, and said; the chain
 //!    goes on after the last whole line. The file is locked while it is open, since two writers would break the chain.
 //!
-//! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows only beside a head kept elsewhere.
+//! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows only beside a [`Head`] kept elsewhere.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit::{AuditError, AuditSink, Record};
 
@@ -38,6 +38,7 @@ const MAX_LINE: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct JsonLines {
     queue: mpsc::Sender<Waiting>,
+    heads: watch::Receiver<Head>,
 }
 
 struct Waiting {
@@ -54,11 +55,18 @@ impl JsonLines {
         let path = path.as_ref().to_owned();
         let log = tokio::task::spawn_blocking(move || Log::open(path)).await.map_err(|_| AuditError::Closed)??;
         let (queue, waiting) = mpsc::channel(MAX_GROUP);
+        let (head, heads) = watch::channel(log.head.clone());
         std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || log.write_groups(waiting))
+            .spawn(move || log.write_groups(waiting, &head))
             .map_err(|error| io_error("starting the thread that writes the audit log", error))?;
-        Ok(Self { queue })
+        Ok(Self { queue, heads })
+    }
+
+    /// The end of the chain, and every later one as records are kept: for who keeps it elsewhere.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Head> {
+        self.heads.clone()
     }
 }
 
@@ -77,12 +85,21 @@ fn io_error(operation: impl Into<String>, source: io::Error) -> AuditError {
 
 /// The end of a chain: what the next line builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Head {
-    seq: u64,
-    hash: String,
+#[non_exhaustive]
+pub struct Head {
+    /// The number of the last record, 0 where there is none.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
 }
 
 impl Head {
+    /// The head after the record `seq`, whose hash is `hash`.
+    #[must_use]
+    pub fn new(seq: u64, hash: impl Into<String>) -> Self {
+        Self { seq, hash: hash.into() }
+    }
+
     fn start() -> Self {
         Self { seq: 0, hash: FIRST_PREV.to_owned() }
     }
@@ -138,10 +155,16 @@ impl Log {
     }
 
     /// Keeps what waits, group by group, until the last sender is gone.
-    fn write_groups(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+    fn write_groups(mut self, mut waiting: mpsc::Receiver<Waiting>, heads: &watch::Sender<Head>) {
         let mut group = Vec::new();
         while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
             let outcome = self.keep(group.iter().flat_map(|waiting| &waiting.records));
+            heads.send_if_modified(|head| {
+                *head != self.head && {
+                    head.clone_from(&self.head);
+                    true
+                }
+            });
             for waiting in group.drain(..) {
                 let answer = outcome
                     .as_ref()
@@ -261,6 +284,14 @@ pub enum VerifyError {
 /// # Errors
 /// Where the file can't be read, or names its first bad line.
 pub fn verify(path: impl AsRef<Path>) -> Result<u64, VerifyError> {
+    verify_up_to(path, None)
+}
+
+/// The same, and that the record whose [`Head`] was `kept` is still there: without it, lines that were cut off the end don't show.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_up_to(path: impl AsRef<Path>, kept: Option<&Head>) -> Result<u64, VerifyError> {
     let path = path.as_ref();
     let file = || path.display().to_string();
     let unreadable = |source| VerifyError::Unreadable { file: file(), source };
@@ -269,15 +300,19 @@ pub fn verify(path: impl AsRef<Path>) -> Result<u64, VerifyError> {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
-            return Ok(head.seq);
-        }
         let broken = |what| VerifyError::Broken { file: file(), line: head.seq + 1, what };
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
+            let is_cut = kept.is_some_and(|kept| kept.seq > head.seq);
+            return if is_cut { Err(broken("records are missing from here on")) } else { Ok(head.seq) };
+        }
         let line = bytes.strip_suffix(b"\n").ok_or_else(|| broken("a partial line"))?;
         let line = std::str::from_utf8(line).map_err(|_| broken("not a record"))?;
         let (before, after) = Head::of(line).map_err(broken)?;
         if before != head {
             return Err(broken("it does not follow the line before"));
+        }
+        if kept.is_some_and(|kept| kept.seq == after.seq && *kept != after) {
+            return Err(broken("it is another record than the one that was kept"));
         }
         head = after;
     }

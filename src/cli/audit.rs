@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use reset_gatekeeper::audit::{VerifyError, verify};
+use reset_gatekeeper::audit::{Head, VerifyError, verify_up_to};
 use serde_json::Value;
 
-use super::{Failure, chain};
+use super::{Failure, chain, configuration, serve};
 
 /// What can be done with an audit log.
 #[derive(Subcommand)]
@@ -20,6 +20,9 @@ pub(crate) enum AuditCommand {
         /// The files
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// The configuration whose [state] knows how far its log had got: without it, lines cut off the end don't show
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Read the log back
     Show(Show),
@@ -47,18 +50,23 @@ pub(crate) struct Show {
 impl AuditCommand {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Self::Verify { files } => verify_all(&files),
+            Self::Verify { files, config } => super::wait_for(verify_all(&files, config.as_deref())),
             Self::Show(show) => show.run(),
         }
     }
 }
 
 /// Exits with the worst: unreadable over broken over intact.
-fn verify_all(files: &[PathBuf]) -> Result<ExitCode, Failure> {
+async fn verify_all(files: &[PathBuf], config: Option<&Path>) -> Result<ExitCode, Failure> {
+    let kept = match config {
+        Some(config) => kept(config).await?,
+        None => None,
+    };
     let mut stdout = std::io::stdout().lock();
     let mut worst = 0;
     for file in files {
-        match verify(file) {
+        let kept = kept.as_ref().filter(|(log, _)| is_same_file(log, file)).map(|(_, head)| head);
+        match verify_up_to(file, kept) {
             Ok(records) => writeln!(stdout, "{}: intact, {records} records", file.display())?,
             Err(error) => {
                 let exit = if matches!(error, VerifyError::Unreadable { .. }) { 2 } else { 1 };
@@ -68,6 +76,17 @@ fn verify_all(files: &[PathBuf]) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::from(worst))
+}
+
+/// The log of a configuration, and how far it had got.
+async fn kept(config: &Path) -> Result<Option<(PathBuf, Head)>, Failure> {
+    let site = configuration(Some(config))?.site()?;
+    let head = serve::state(&site).await?.audit_head(&site.audit).await?;
+    Ok(head.map(|head| (site.audit, head)))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 impl Show {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use reset_gatekeeper::account::{Directory, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
@@ -12,9 +13,13 @@ use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
 use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, State, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
 use super::{Failure, configuration_with};
+
+/// How long the last of the audit log's heads may take to be kept.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What the arguments of `serve` may be.
 #[derive(Args)]
@@ -41,7 +46,10 @@ impl Serve {
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let config = configuration_with(Some(&self.config), flags)?;
         let site = config.site()?;
-        let layer = guarded(&config, &site).await?;
+        let state = state(&site).await?;
+        let audit = JsonLines::open(&site.audit).await?;
+        let keeping_heads = keep_heads(&audit, &site, state.clone()).await?;
+        let layer = guarded(&config, &site, state, audit).await?;
         let proxy = Proxy::new(Upstream::new(site.upstream.clone()).timeout(site.timeout))?;
         let mut server = Server::new().trusted_proxies(site.trusted_proxies.iter().copied());
         if let Some(tls) = &site.tls {
@@ -64,16 +72,21 @@ impl Serve {
             systemd::stopping();
         };
         server.run(listener, layer.layer(proxy), stopped).await;
+        // The log closes with the last of what uses it, and then its last head is kept.
+        drop(layer);
+        if let Some(keeping) = keeping_heads {
+            drop(tokio::time::timeout(CLOSING, keeping).await);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The layer that the configuration describes. Whatever it needs is opened, so that what is wrong with it shows before the port opens.
-async fn guarded(config: &Config, site: &Site) -> Result<GatekeeperLayer, Failure> {
+async fn guarded(config: &Config, site: &Site, state: State, audit: JsonLines) -> Result<GatekeeperLayer, Failure> {
     let gatekeeper = Gatekeeper::builder()
-        .directory(directory(site).await?)
+        .directory(directory(site, state).await?)
         .domains(config.rdap.clone().build().await?)
-        .audit(JsonLines::open(&site.audit).await?)
+        .audit(audit)
         .record_allowed(site.record_allowed)
         .policy(config.policy.clone())
         .timeout(config.cache.timeout)
@@ -84,12 +97,37 @@ async fn guarded(config: &Config, site: &Site) -> Result<GatekeeperLayer, Failur
     Ok(site.guards.iter().cloned().fold(layer, GatekeeperLayer::guard))
 }
 
+/// Keeps in the state how far the audit log has got, so that lines that are cut off its end show.
+async fn keep_heads(audit: &JsonLines, site: &Site, state: State) -> Result<Option<JoinHandle<()>>, Failure> {
+    let mut heads = audit.heads();
+    let kept = state.audit_head(&site.audit).await?;
+    if kept.is_some_and(|kept| kept.seq > heads.borrow().seq) {
+        // What was kept stays, and proves it, until the log goes on under another name.
+        tracing::error!(file = %site.audit.display(), "records are missing from the end of the audit log: lines were cut off, or it was replaced");
+        return Ok(None);
+    }
+    let file = site.audit.clone();
+    let keeping = tokio::spawn(async move {
+        while heads.changed().await.is_ok() {
+            let head = heads.borrow_and_update().clone();
+            if let Err(error) = state.keep_audit_head(&file, &head).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the head of the audit log is not kept");
+            }
+        }
+    });
+    Ok(Some(keeping))
+}
+
+/// The state, which outlives the process where the configuration says where.
+pub(super) async fn state(site: &Site) -> Result<State, Failure> {
+    match &site.state {
+        Some(file) => State::open(file).await.map_err(|error| Failure::new(file.display(), error)),
+        None => Ok(State::memory().await?),
+    }
+}
+
 /// The directory of accounts, with what the state knows laid over it.
-pub(super) async fn directory(site: &Site) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
-    let state = match &site.state {
-        Some(file) => State::open(file).await.map_err(|error| Failure::new(file.display(), error))?,
-        None => State::memory().await?,
-    };
+pub(super) async fn directory(site: &Site, state: State) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
     let settings = &site.directory;
     let directory: Arc<dyn Directory> = match (&settings.store, settings.queries.clone()) {
         (Store::Sqlite(file), None) => Arc::new(SqliteDirectory::open(file).await.map_err(|error| Failure::new(file.display(), error))?),

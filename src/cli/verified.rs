@@ -26,7 +26,7 @@ impl Verified {
             return Err(Failure::from(NoState));
         }
         let mailbox = Mailbox::parse(&self.email)?;
-        let directory = serve::directory(&site).await?;
+        let directory = serve::directory(&site, serve::state(&site).await?).await?;
         if directory.verified(mailbox.as_str()).await? {
             println!("{} is verified as of now", mailbox.as_str());
             return Ok(ExitCode::SUCCESS);

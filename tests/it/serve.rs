@@ -317,3 +317,29 @@ async fn the_log_is_read_back() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("forged.jsonl:1: "), "{output:?}");
     assert_eq!(verify("nowhere.jsonl").status.code(), Some(2));
 }
+
+/// INTERFACE §1: cutting whole lines off the end shows by the head that `[state]` keeps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn lines_cut_off_the_end_of_the_log_show() {
+    let place = Place::open().await;
+    let mut sidecar = place.serve().await;
+    for email in ["good@healthy.com", "nobody@healthy.com", "unverified@healthy.com"] {
+        sidecar.reset(email).await;
+    }
+    assert!(Command::new("kill").arg(sidecar.child.id().to_string()).status().unwrap().success());
+    tokio::task::spawn_blocking(move || sidecar.child.wait().unwrap()).await.unwrap();
+    let log = place.path("audit.jsonl").display().to_string();
+    assert_eq!(place.run(&["audit", "verify", &log]).await.status.code(), Some(0));
+
+    let records = std::fs::read_to_string(&log).unwrap();
+    let cut = records.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&log, &records[..cut]).unwrap();
+    for _ in 0..2 {
+        let output = place.run(&["audit", "verify", &log]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("audit.jsonl:3: records are missing"), "{output:?}");
+        // It still shows after the next start.
+        drop(place.serve().await);
+    }
+    assert!(std::fs::read_to_string(place.path("serve.log")).unwrap().contains("records are missing"));
+}
