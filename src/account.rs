@@ -10,6 +10,8 @@
 mod columns;
 #[cfg(feature = "http-directory")]
 mod http;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod keys;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod overlay;
@@ -155,8 +157,15 @@ impl DirectoryError {
 /// Where the accounts and their verification flags are.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
+    /// Whether `id` is written as a key of this directory is: in the one form about which no two programs differ. A request that names its account by
+    /// another is refused, since the application may take `042` for 42. Every key is, unless an adapter knows better.
+    fn admits(&self, id: &AccountId) -> bool {
+        let _ = id;
+        true
+    }
+
     /// The accounts that `identifier` names, in any of its [spellings](Identifier::spellings), an address in any case. All are judged, and one that is
-    /// blocked blocks the request. "No such account" is the empty list, and so is a key that no account can have.
+    /// blocked blocks the request. "No such account" is the empty list.
     ///
     /// # Errors
     /// Where the directory can't tell. Guarded requests are then answered 503.
@@ -179,6 +188,10 @@ pub trait Directory: Send + Sync + 'static {
 
 #[async_trait]
 impl<D: Directory + ?Sized> Directory for Arc<D> {
+    fn admits(&self, id: &AccountId) -> bool {
+        (**self).admits(id)
+    }
+
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         (**self).find(identifier).await
     }

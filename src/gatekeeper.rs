@@ -107,8 +107,9 @@ impl Gatekeeper {
         let mut judged = Vec::new();
         let mut is_stranger_over_limit = false;
         for one in asked {
-            let Ok(requested) = Identifier::parse(one.identifies, one.name) else {
-                return self.refuse(Reason::TargetInvalid, occasion).await;
+            let requested = match Identifier::parse(one.identifies, one.name) {
+                Ok(requested) if self.inner.admits(&requested) => requested,
+                Ok(_) | Err(_) => return self.refuse(Reason::TargetInvalid, occasion).await,
             };
             let accounts = self.inner.find(&requested).await?;
             if accounts.is_empty() {
@@ -165,6 +166,13 @@ impl Gatekeeper {
 }
 
 impl Inner {
+    fn admits(&self, requested: &Identifier) -> bool {
+        match requested {
+            Identifier::Id(id) => self.directory.admits(id),
+            Identifier::Email(_) | Identifier::Username(_) | Identifier::Token(_) => true,
+        }
+    }
+
     async fn find(&self, requested: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let operation = "finding accounts";
         within(PATIENCE, (*self.directory).find(requested)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))

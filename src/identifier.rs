@@ -6,7 +6,7 @@
 //! 1. An address is one [`Mailbox`].
 //! 2. No name holds a control character or one that isn't seen. White space around it is ignored.
 //! 3. A username that has other spellings (NFKC, lower case) is looked up in all of them.
-//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory) says.
+//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory::admits) says.
 
 use std::fmt;
 

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::account::queries::{IdKind, Key, uuid};
 use crate::account::{Account, AccountId, DirectoryError};
 use crate::clock;
 
@@ -16,7 +15,8 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 /// What a column of a row can hold.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL has a type for everything"))]
+pub(super) enum Value {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -31,7 +31,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// What it is, without its content, which may be secret.
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Null => "NULL".to_owned(),
             Self::Boolean(_) => "a boolean".to_owned(),
@@ -42,20 +42,6 @@ impl Value {
             Self::Time(_) => "a timestamp".to_owned(),
             Self::Uuid(_) => "a UUID".to_owned(),
             Self::Other(name) => name.clone(),
-        }
-    }
-
-    fn key(self, kind: IdKind) -> Result<Key, String> {
-        match (kind, self) {
-            (IdKind::Integer, Self::Integer(number)) => Ok(Key::Integer(number)),
-            (IdKind::Text, Self::Text(text)) if !text.is_empty() => Ok(Key::Text(text)),
-            (IdKind::Uuid, Self::Uuid(uuid)) => Ok(Key::Uuid(uuid)),
-            // As it stands, so that it is found and sorted as it stands.
-            (IdKind::Uuid, Self::Text(text)) if uuid(&text).is_some() => Ok(Key::Text(text)),
-            (IdKind::Uuid, Self::Bytes(bytes)) if bytes.len() == 16 => {
-                Uuid::from_slice(&bytes).map(Key::Uuid).map_err(|error| error.to_string())
-            }
-            (kind, value) => Err(format!("{}, which is no key where `id` is \"{kind}\"", value.describe())),
         }
     }
 
@@ -108,40 +94,21 @@ fn since_1970_with_fraction(number: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(u64::try_from((since + Duration::from_nanos(500)).as_micros()).ok()?))
 }
 
-/// One row of a lookup.
-#[derive(Debug)]
-pub(crate) struct Cells {
-    pub(crate) id: Value,
-    pub(crate) email: Value,
-    pub(crate) verified: Value,
-    pub(crate) verified_at: Value,
+/// The account with these columns.
+pub(super) fn account(id: AccountId, email: Value, verified: &Value, verified_at: &Value) -> Result<Account, DirectoryError> {
+    let unreadable = |column| {
+        let id = id.clone();
+        move |found| DirectoryError::Unreadable { id, column, found }
+    };
+    let email = email.email().map_err(unreadable("email"))?;
+    let verified = verified.verified().map_err(unreadable("verified"))?;
+    let verified_at = verified_at.verified_at().map_err(unreadable("verified_at"))?;
+    Ok(Account { id, email, verified, verified_at })
 }
 
-/// An account, and its key as the database holds it.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) key: Key,
-    pub(crate) account: Account,
-}
-
-impl Cells {
-    pub(crate) fn read(self, kind: IdKind) -> Result<Stored, DirectoryError> {
-        let unknown = || AccountId::from("of unknown key");
-        let key = self.id.key(kind).map_err(|found| DirectoryError::Unreadable { id: unknown(), column: "id", found })?;
-        let account = Self::account(AccountId::from(key.to_string()), self.email, &self.verified, &self.verified_at)?;
-        Ok(Stored { key, account })
-    }
-
-    pub(crate) fn account(id: AccountId, email: Value, verified: &Value, verified_at: &Value) -> Result<Account, DirectoryError> {
-        let unreadable = |column| {
-            let id = id.clone();
-            move |found| DirectoryError::Unreadable { id, column, found }
-        };
-        let email = email.email().map_err(unreadable("email"))?;
-        let verified = verified.verified().map_err(unreadable("verified"))?;
-        let verified_at = verified_at.verified_at().map_err(unreadable("verified_at"))?;
-        Ok(Account { id, email, verified, verified_at })
-    }
+/// The error about a column `id` that holds what is `found`.
+pub(super) fn no_key(found: String) -> DirectoryError {
+    DirectoryError::Unreadable { id: AccountId::from("of unknown key"), column: "id", found }
 }
 
 #[cfg(test)]
@@ -201,30 +168,6 @@ mod tests {
         }
         for value in [Value::Integer(2), Value::Integer(-1), Value::Float(1.0), Value::Text("yes".to_owned()), Value::Bytes(vec![1])] {
             assert!(value.verified().is_err(), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_of_the_kind_that_was_agreed() {
-        let uuid = Uuid::from_u128(7);
-        for (kind, value, key) in [
-            (IdKind::Integer, Value::Integer(42), "42"),
-            (IdKind::Text, Value::Text("042".to_owned()), "042"),
-            (IdKind::Uuid, Value::Uuid(uuid), "00000000-0000-0000-0000-000000000007"),
-            (IdKind::Uuid, Value::Bytes(uuid.as_bytes().to_vec()), "00000000-0000-0000-0000-000000000007"),
-            (IdKind::Uuid, Value::Text(uuid.simple().to_string()), "00000000000000000000000000000007"),
-        ] {
-            assert_eq!(value.clone().key(kind).unwrap().to_string(), key, "{value:?}");
-        }
-        for (kind, value) in [
-            (IdKind::Integer, Value::Text("42".to_owned())),
-            (IdKind::Integer, Value::Null),
-            (IdKind::Text, Value::Integer(42)),
-            (IdKind::Text, Value::Text(String::new())),
-            (IdKind::Uuid, Value::Bytes(vec![0; 15])),
-            (IdKind::Uuid, Value::Text("7".to_owned())),
-        ] {
-            assert!(value.clone().key(kind).is_err(), "{value:?}");
         }
     }
 }

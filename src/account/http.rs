@@ -29,7 +29,7 @@ use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 
-use crate::account::columns::{Cells, Value};
+use crate::account::columns::{self, Value};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
 use crate::identifier::Identifier;
 use crate::verdict::Reason;
@@ -232,11 +232,10 @@ fn account(row: Row) -> Result<Account, DirectoryError> {
         serde_json::Value::String(text) if !text.is_empty() => text.clone(),
         serde_json::Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
         other => {
-            let found = format!("{}, which is no key", describe(other));
-            return Err(DirectoryError::Unreadable { id: AccountId::from("of unknown key"), column: "id", found });
+            return Err(columns::no_key(format!("{}, which is no key", describe(other))));
         }
     };
-    Cells::account(id.into(), value(row.email), &value(row.verified), &value(row.verified_at))
+    columns::account(id.into(), value(row.email), &value(row.verified), &value(row.verified_at))
 }
 
 fn value(json: serde_json::Value) -> Value {

@@ -75,6 +75,10 @@ impl<D: Directory> Overlay<D> {
 
 #[async_trait]
 impl<D: Directory> Directory for Overlay<D> {
+    fn admits(&self, id: &AccountId) -> bool {
+        self.directory.admits(id)
+    }
+
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         self.laid_over(self.directory.find(identifier).await?).await
     }

@@ -18,8 +18,8 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPool
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, TypeInfo};
 
-use crate::account::columns::Stored;
-use crate::account::queries::{IdKind, Key, Queries};
+use crate::account::keys::{Key, Stored};
+use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
 use crate::identifier::{Identifier, Identifies};
@@ -244,6 +244,10 @@ impl Statement {
 
 #[async_trait]
 impl Directory for PostgresDirectory {
+    fn admits(&self, id: &AccountId) -> bool {
+        self.statements.id.admits(id.as_str())
+    }
+
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let kind = identifier.kind();
         let lookup = self.statements.lookup.get(&kind).ok_or(DirectoryError::Unsupported(kind))?;
@@ -286,5 +290,5 @@ fn is_other_text(form: &Key, id: &AccountId) -> bool {
 
 /// Whether another transaction got in the way: a serialization failure, or a deadlock.
 fn is_conflict(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| matches!(code.as_ref(), "40001" | "40P01"))
+    sql::has_code(error, &["40001", "40P01"])
 }

@@ -4,8 +4,9 @@ use std::ops::RangeInclusive;
 
 use sqlx::{Column, ColumnIndex, Database, Row};
 
-use crate::account::columns::{Cells, Stored, Value};
-use crate::account::queries::{IdKind, Key};
+use crate::account::columns::Value;
+use crate::account::keys::{Cells, Key, Stored};
+use crate::account::queries::IdKind;
 use crate::account::{Account, DirectoryError};
 use crate::identifier::Identifier;
 
@@ -20,9 +21,18 @@ pub(super) const OF_A_LOOKUP: RangeInclusive<usize> = 1..=1;
 pub(super) const OF_UNVERIFY: RangeInclusive<usize> = 1..=2;
 pub(super) const OF_A_PAGE: RangeInclusive<usize> = 2..=2;
 
+/// PostgreSQL's code for a statement that took too long.
+const QUERY_CANCELED: &str = "57014";
+
+/// Whether the database gave one of these `SQLSTATE` codes.
+pub(super) fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| codes.contains(&code.as_ref()))
+}
+
 pub(super) fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DirectoryError {
     move |error| match error {
         sqlx::Error::PoolTimedOut => DirectoryError::Timeout { operation },
+        error if has_code(&error, &[QUERY_CANCELED]) => DirectoryError::Timeout { operation },
         error => DirectoryError::unavailable(operation, error),
     }
 }

@@ -20,8 +20,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Decode, Either, Executor, SqlSafeStr, SqlStr, Sqlite, Statement, TypeInfo, ValueRef};
 
-use crate::account::columns::{Stored, Value};
-use crate::account::queries::{IdKind, Key, Queries};
+use crate::account::columns::Value;
+use crate::account::keys::{Key, Stored};
+use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, Reads, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
 use crate::clock;
@@ -102,10 +103,17 @@ impl SqliteDirectory {
     async fn checked(pool: SqlitePool, queries: &Queries, is_built_in: bool) -> Result<Self, DirectoryError> {
         let statements = Statements::check(&pool, queries, is_built_in).await?;
         let directory = Self { pool, statements: Arc::new(statements) };
-        if directory.statements.page.is_some() {
-            directory.page(None, 1).await?;
+        if let Some(query) = &directory.statements.page {
+            // Before keys of every kind: after the empty text there is no integer, and a sweep would silently find nobody.
+            directory.listed(query, Key::Integer(i64::MIN), 1).await?;
         }
         Ok(directory)
+    }
+
+    async fn listed(&self, query: &SqlStr, after: Key, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        let query = bind(sqlx::query(query.clone()), after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
+        rows.iter().map(|row| Ok(self.statements.read(row, sql::LISTING)?.account)).collect()
     }
 }
 
@@ -198,6 +206,10 @@ impl Statements {
 
 #[async_trait]
 impl Directory for SqliteDirectory {
+    fn admits(&self, id: &AccountId) -> bool {
+        self.statements.id.admits(id.as_str())
+    }
+
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let kind = identifier.kind();
         let query = self.statements.lookup.get(&kind).ok_or(DirectoryError::Unsupported(kind))?;
@@ -226,9 +238,7 @@ impl Directory for SqliteDirectory {
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
         let query = self.statements.page.as_ref().ok_or(DirectoryError::NoQuery("page"))?;
         let Some(after) = self.statements.after(after) else { return Ok(Vec::new()) };
-        let query = bind(sqlx::query(query.clone()), after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
-        rows.iter().map(|row| Ok(self.statements.read(row, sql::LISTING)?.account)).collect()
+        self.listed(query, after, limit).await
     }
 }
 

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test that meets what it does not expect must fail"
 )]
 
@@ -12,11 +13,15 @@ mod cli;
 mod config;
 mod directory;
 mod gate;
+mod http_directory;
 mod layer;
+mod postgres;
 mod proxy;
+mod queries;
 mod reading;
 mod replay;
 mod reply;
 mod serve;
 mod sources;
 mod stage;
+mod state;

@@ -343,3 +343,23 @@ async fn lines_cut_off_the_end_of_the_log_show() {
     }
     assert!(std::fs::read_to_string(place.path("serve.log")).unwrap().contains("records are missing"));
 }
+
+/// Programs read ` 42`, `042`, `4_2` and `４２` as 42; the gate must not take them for nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_in_another_form_than_the_directorys_is_refused() {
+    let place = Place::open().await;
+    let lookups = format!("email = \"{COLUMNS} email = $1\"\nid = \"{COLUMNS} id = $1\"");
+    place.configure(&lookups, "", "[[guard]]\npath = \"/confirm\"\ntarget = \"query:uid\"\nidentifies = \"id\"\nmethods = [\"GET\"]\n");
+    let sidecar = place.serve().await;
+    let confirm = async |id: &str| {
+        let answer = sidecar.http.get(format!("{}/confirm?uid={id}", sidecar.base)).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!(confirm("1").await, 404, "the application has no such page, and was asked");
+    assert_eq!(confirm("99").await, 404);
+    assert_eq!(confirm("2").await, 403);
+    for id in ["02", "%2B2", "0_2", "%EF%BC%92", "2.0", "0x2", "x"] {
+        assert_eq!(confirm(id).await, 403, "{id}");
+        assert_eq!(place.records().last().unwrap()["reasons"][0], "target_invalid");
+    }
+}

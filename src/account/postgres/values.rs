@@ -9,7 +9,8 @@ use sqlx::{Postgres, Type, TypeInfo, ValueRef};
 use uuid::Uuid;
 
 use crate::account::columns::Value;
-use crate::account::queries::{self, IdKind, Key};
+use crate::account::keys::Key;
+use crate::account::queries::{self, IdKind};
 use crate::account::sql::Reads;
 
 /// 2000-01-01, from which PostgreSQL counts, in seconds since 1970.
