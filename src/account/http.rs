@@ -94,7 +94,6 @@ struct Row {
     id: serde_json::Value,
     email: serde_json::Value,
     verified: serde_json::Value,
-    #[serde(deserialize_with = "Deserialize::deserialize")]
     verified_at: serde_json::Value,
 }
 

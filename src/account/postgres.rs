@@ -98,8 +98,10 @@ impl PostgresDirectory {
         // A row that changes after it was read again fails the change, instead of being overwritten.
         let begun = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await;
         let mut transaction = begun.map_err(failed(sql::UNVERIFYING))?;
-        let Some(key) = self.statements.key(&mut transaction, account).await? else { return Ok(Some(false)) };
-        let Some(query) = unverify.changing(&key, reason) else { return Ok(Some(false)) };
+        let key = self.statements.key(&mut transaction, account).await?;
+        let Some(query) = key.and_then(|key| unverify.changing(&key, reason)) else {
+            return transaction.rollback().await.map(|()| Some(false)).map_err(failed(sql::UNVERIFYING));
+        };
         let done = match query.execute(&mut *transaction).await {
             Err(error) if is_conflict(&error) => return Ok(None),
             done => done.map_err(failed(sql::UNVERIFYING))?,

@@ -227,7 +227,10 @@ impl Directory for SqliteDirectory {
         let query = self.statements.unverify.as_ref().ok_or(DirectoryError::NoQuery("unverify"))?;
         let failed = || failed(sql::UNVERIFYING);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed())?;
-        let Some(key) = self.statements.key(&mut transaction, account).await? else { return Ok(false) };
+        let Some(key) = self.statements.key(&mut transaction, account).await? else {
+            // At once, since others wait for the file.
+            return transaction.rollback().await.map(|()| false).map_err(failed());
+        };
         // A value without a parameter is not looked at.
         let query = bind(sqlx::query(query.clone()), key).bind(reason.as_str());
         let done = query.execute(&mut *transaction).await.map_err(failed())?;
