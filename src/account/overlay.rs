@@ -3,7 +3,7 @@
 //! 1. An entry applies to a row only while the row's address is the entry's, ASCII case aside.
 //! 2. A row was verified at the later of its own time and the entry's.
 //! 3. A row is un-verified where the entry says so, unless the row's own time is later: then the application verified the address again.
-//! 4. Where the directory can un-verify an account itself, it does; else the state keeps it.
+//! 4. Where the directory can un-verify an account itself, it does; else, also where it says so only when it is asked, the state keeps it.
 
 use std::time::SystemTime;
 
@@ -95,7 +95,11 @@ impl<D: Directory> Directory for Overlay<D> {
             },
         };
         if self.unverifies {
-            return self.directory.unverify(&row, reason).await;
+            match self.directory.unverify(&row, reason).await {
+                // It turns out only now that it can't.
+                Err(DirectoryError::NoQuery(_)) => {}
+                outcome => return outcome,
+            }
         }
         self.state.unverify(account, reason, at).await.map_err(unavailable("un-verifying an account"))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reset_gatekeeper::account::{Account, Directory, DirectoryError, MemoryDirectory, Overlay, Queries, SqliteDirectory};
+use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError, MemoryDirectory, Overlay, Queries, SqliteDirectory};
 use reset_gatekeeper::testing::{SetClock, time};
 use reset_gatekeeper::{Identifier, Identifies, Reason, State};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -226,6 +226,32 @@ async fn a_directory_that_can_unverifies_itself() {
     assert!(overlay.unverify(&read, Reason::DomainExpired).await.unwrap());
     assert!(!overlay.unverify(&read, Reason::DomainExpired).await.unwrap());
     assert!(!directory.find(&mailbox("a@example.com")).await.unwrap()[0].verified);
+}
+
+/// An application that is asked by HTTP may tell only then that it can't un-verify.
+#[tokio::test]
+async fn what_a_directory_cannot_take_away_after_all_the_state_keeps() {
+    struct Refusing(MemoryDirectory);
+
+    #[async_trait::async_trait]
+    impl Directory for Refusing {
+        async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
+            self.0.find(identifier).await
+        }
+
+        async fn unverify(&self, _: &Account, _: Reason) -> Result<bool, DirectoryError> {
+            Err(DirectoryError::NoQuery("unverify"))
+        }
+
+        async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+            self.0.page(after, limit).await
+        }
+    }
+    let accounts = [account("1", "a@example.com", Some(VERIFIED))].into_iter().collect();
+    let overlay = Overlay::new(Refusing(accounts), State::memory().await.unwrap(), SetClock::at(NOW), true);
+    let read = overlay.find(&mailbox("a@example.com")).await.unwrap().remove(0);
+    assert!(overlay.unverify(&read, Reason::DomainExpired).await.unwrap());
+    assert!(!overlay.find(&mailbox("a@example.com")).await.unwrap()[0].verified);
 }
 
 /// Found by username alone, a row can't be read again; it is un-verified all the same.
