@@ -4,7 +4,8 @@
 //!   `id` and never the reason. **It tells** that the address has an account which is blocked: an unknown address passes.
 //! - [`Reply::decoy`]: the request goes on with another name, one that nobody has, so the application itself answers just as it does for an unknown
 //!   account. **It tells** what the application itself tells about known and unknown accounts, and, to who measures, the time of a live check that takes longer than
-//!   the [floor](Reply::floor). An application that keeps the name and shows it in a later answer shows the made-up one.
+//!   the [floor](Reply::floor). An application that keeps the name and shows it in a later answer shows the made-up one, and one that counts requests by
+//!   address never counts a blocked one's second: the guard's own [limit](crate::Guard::limit) counts by account.
 //! - [`Reply::observe`]: nothing is blocked, changed or un-verified; records say what would have been. **It tells** nothing, and protects nobody.
 //!
 //! A request that can't be read is refused with 400, 403, 413 or 415 in either enforcing mode, which says what is wrong with it: that tells nothing about accounts.
