@@ -6,7 +6,9 @@
 //! 2. Its text is in NFKC and equal to its own case folding but for ASCII letters, so neither a compatibility form (full width, ligature,
 //!    long s, Kelvin sign) nor a letter that folds into another (dotless i, sharp s) can stand for a plain one.
 //! 3. Its domain is in one IDNA form, all A-labels or all U-labels (RFC 5890 §2.3.2.1), and round-trips between both.
-//! 4. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List.
+//! 4. Its local part has no quotes or escapes that it could do without (RFC 5321 §4.1.2 asks for that), and no encoded words (RFC 2047), which some
+//!    mail libraries decode even there.
+//! 5. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ impl Mailbox {
         let text = text.trim();
         let options = Options::default().without_display_text();
         let parsed = EmailAddress::parse_with_options(text, options).map_err(|_| AddressError::NotAddrSpec)?;
-        if !is_its_own_folding(text) {
+        if !is_its_own_folding(text) || !is_written_plainly(parsed.local_part()) {
             return Err(AddressError::Foldable);
         }
         let at = parsed.local_part().len();
@@ -221,6 +223,22 @@ fn is_its_own_folding(text: &str) -> bool {
                 .all(|c| !is_invisible(c) && c.to_lowercase().eq([c]) && c.to_uppercase().flat_map(char::to_lowercase).nfc().eq([c])))
 }
 
+/// Whether a local part is spelled as it is after any program took away needless quotes and escapes, and decoded encoded words.
+fn is_written_plainly(local: &str) -> bool {
+    let Some(quoted) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return !local.contains("=?") };
+    let is_needed = |escaped: &str| escaped.starts_with(['"', '\\']);
+    let mut rest = quoted;
+    while let Some((_, escaped)) = rest.split_once('\\') {
+        if !is_needed(escaped) {
+            return false;
+        }
+        rest = escaped.get(1..).unwrap_or_default();
+    }
+    let is_atext = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    let is_dot_atom = quoted.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext));
+    !is_dot_atom && !quoted.contains("=?")
+}
+
 /// Characters that programs drop or that show as nothing: controls, blanks, joiners, directional marks, soft hyphen, selectors, tags.
 fn is_invisible(c: char) -> bool {
     c.is_control()
@@ -254,6 +272,8 @@ mod tests {
             ("a@x.example", "x.example"),
             ("a@city.kawasaki.jp", "city.kawasaki.jp"),
             ("\"two words\"@example.com", "example.com"),
+            ("\"a\\\"b\"@example.com", "example.com"),
+            ("\".a\"@example.com", "example.com"),
             ("o'brien+tag@example.com", "example.com"),
             ("jürgen@example.de", "example.de"),
             ("a@bücher.example", "xn--bcher-kva.example"),
@@ -336,6 +356,10 @@ mod tests {
             "a@bücher.xn--bcher-kva.com", // both IDNA forms in one name
             "a@xn--a.com",                // no A-label
             "a@xn--example.com",          // no A-label
+            "\"a\"@example.com",          // quotes for nothing
+            "\"a.b\"@example.com",        // the same
+            "\"a\\b c\"@example.com",     // an escape for nothing
+            "=?utf-8?q?a?=@example.com",  // an encoded word
         ] {
             assert!(domain_of(text).is_err(), "{text} gives {:?}", domain_of(text));
         }
