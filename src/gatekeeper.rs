@@ -112,6 +112,9 @@ impl Gatekeeper {
                 Ok(_) | Err(_) => return self.refuse(Reason::TargetInvalid, occasion).await,
             };
             let accounts = self.inner.find(&requested).await?;
+            if accounts.is_empty() && self.inner.is_read_as_another(&requested).await? {
+                return self.refuse(Reason::TargetInvalid, occasion).await;
+            }
             if accounts.is_empty() {
                 is_stranger_over_limit |= one.counter.is_some_and(|counter| counter.exceeds_for_stranger(&requested));
             }
@@ -143,7 +146,8 @@ impl Gatekeeper {
         let requested = Identifier::parse(identifies, name).map_err(unusable)?;
         for _ in 0..ATTEMPTS {
             let alike = decoy::alike(&requested, domain);
-            if self.inner.find(&Identifier::parse(identifies, &alike).map_err(unusable)?).await?.is_empty() {
+            let made_up = Identifier::parse(identifies, &alike).map_err(unusable)?;
+            if self.inner.find(&made_up).await?.is_empty() && !self.inner.is_read_as_another(&made_up).await? {
                 return Ok(alike);
             }
         }
@@ -176,6 +180,16 @@ impl Inner {
     async fn find(&self, requested: &Identifier) -> Result<Vec<Account>, DirectoryError> {
         let operation = "finding accounts";
         within(PATIENCE, (*self.directory).find(requested)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
+    }
+
+    /// Whether laxer programs than the directory read the key of an account in `requested`, which the directory doesn't know.
+    async fn is_read_as_another(&self, requested: &Identifier) -> Result<bool, DirectoryError> {
+        for key in requested.lax_keys() {
+            if !self.find(&key).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Judges `account`, which the directory found for `requested`, by its own address and domain.

@@ -6,7 +6,8 @@
 //! 1. An address is one [`Mailbox`].
 //! 2. No name holds a control character or one that isn't seen. White space around it is ignored.
 //! 3. A username that has other spellings (NFKC, lower case) is looked up in all of them.
-//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory::admits) says.
+//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory::admits) says. Where it holds no such key, but one that laxer
+//!    programs read in it (`042`, `4_2`, `42-jo`), the request is refused. No key holds a digit of another script than ours.
 
 use std::fmt;
 
@@ -71,6 +72,9 @@ pub enum IdentifierError {
     /// It is empty, or holds a character that programs drop or cut a text off at.
     #[error("the name holds nothing, or what can't be seen")]
     Invisible,
+    /// It is a key with digits beyond ASCII, which some programs read as numbers.
+    #[error("the key has digits that only some programs read")]
+    Digits,
 }
 
 impl Identifier {
@@ -84,6 +88,7 @@ impl Identifier {
             Identifies::Email => Ok(Self::Email(Mailbox::parse(text)?)),
             _ if text.is_empty() || text.chars().any(is_invisible) => Err(IdentifierError::Invisible),
             Identifies::Username => Ok(Self::Username(text.to_owned())),
+            Identifies::Id if text.chars().any(|c| c.is_numeric() && !c.is_ascii()) => Err(IdentifierError::Digits),
             Identifies::Id => Ok(Self::Id(text.into())),
             Identifies::Token => Ok(Self::Token(text.to_owned())),
         }
@@ -125,6 +130,30 @@ impl Identifier {
         spellings.sort_unstable();
         spellings.dedup();
         spellings
+    }
+}
+
+impl Identifier {
+    /// The keys that laxer programs than a directory read in this one, where it is no whole number in its plain form: `042`, `+42`, `4_2` (Python, Ruby), `42-jo`
+    /// (Ruby, PHP, MySQL, `parseInt`), `0x2a`, `4.2e1` (JavaScript).
+    pub(crate) fn lax_keys(&self) -> Vec<Self> {
+        let Self::Id(id) = self else { return Vec::new() };
+        let text = id.as_str();
+        let unsigned = text.strip_prefix('+').unwrap_or(text);
+        let leading = |also: &[char]| {
+            let is_part = |(at, c): (usize, char)| c.is_ascii_digit() || (at == 0 && c == '-') || also.contains(&c);
+            unsigned.chars().enumerate().take_while(|part| is_part(*part)).map(|(_, c)| c).filter(|c| *c != '_').collect::<String>()
+        };
+        let lower = unsigned.to_ascii_lowercase();
+        let of_radix = |(prefix, radix)| lower.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(&digits.replace('_', ""), radix).ok());
+        // A number beyond these bounds is not exact, and no key.
+        let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64);
+        let mut numbers: Vec<i64> = [leading(&[]), leading(&['_'])].iter().filter_map(|digits| digits.parse().ok()).collect();
+        numbers.extend([("0x", 16), ("0o", 8), ("0b", 2)].into_iter().filter_map(of_radix));
+        numbers.extend(lower.parse().ok().and_then(whole));
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.iter().map(i64::to_string).filter(|number| number != text).map(|number| Self::Id(number.into())).collect()
     }
 }
 
@@ -170,6 +199,29 @@ mod tests {
         for (name, spellings) in [("jo", &["jo"][..]), (" Jo ", &["Jo", "jo"]), ("Ｊo", &["Jo", "jo", "Ｊo"]), ("Иван", &["Иван", "иван"])]
         {
             assert_eq!(Identifier::parse(Identifies::Username, name).unwrap().spellings(), spellings);
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_for_the_numbers_that_some_program_reads_in_it() {
+        for (key, numbers) in [
+            ("42", &[][..]),
+            ("-1", &[]),
+            ("abc", &[]),
+            ("042", &["42"]),
+            ("+42", &["42"]),
+            ("4_2", &["4", "42"]),
+            ("42-jo", &["42"]),
+            ("42.0", &["42"]),
+            ("0x2a", &["0", "42"]),
+            ("4.2e1", &["4", "42"]),
+            ("6ba7b810-9dad-11d1-80b4-00c04fd430c8", &["6"]),
+        ] {
+            let keys = Identifier::parse(Identifies::Id, key).unwrap().lax_keys();
+            assert_eq!(keys.iter().map(Identifier::as_str).collect::<Vec<_>>(), numbers, "{key}");
+        }
+        for key in ["４２", "٤٢", "4²"] {
+            assert_eq!(Identifier::parse(Identifies::Id, key), Err(IdentifierError::Digits), "{key}");
         }
     }
 
