@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Uri};
 use mime::Mime;
@@ -191,7 +191,7 @@ impl<'b> Body<'b> {
             return Ok(Self::Empty);
         }
         // RFC 9110 §8.4: a coded body is another one to whoever decodes it.
-        if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        if all_of(headers, &CONTENT_ENCODING).any(|(_, coding)| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(Refusal::unsupported("The body must not have a content encoding."));
         }
         let text = || std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."));
@@ -234,19 +234,29 @@ fn method_overrides<'a>(fields: &'a [Field<'_>]) -> impl Iterator<Item = &'a str
 
 /// Whether the one content type is a form's as browsers spell it, which needs no parser.
 fn is_plain_form(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    values.next().is_some_and(|value| value == mime::APPLICATION_WWW_FORM_URLENCODED.as_ref()) && values.next().is_none()
+    let mut values = all_of(headers, &CONTENT_TYPE);
+    values.next().is_some_and(|(_, value)| value == mime::APPLICATION_WWW_FORM_URLENCODED.as_ref()) && values.next().is_none()
 }
 
 /// The one content type, if there is any.
 fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let mut values = all_of(headers, &CONTENT_TYPE);
+    let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::unsupported("The request has several content types."));
     }
     let parsed = value.to_str().ok().and_then(|text| text.parse::<Mime>().ok());
     parsed.map(Some).ok_or(Refusal::unsupported("The content type can't be read."))
+/// All values of a header as CGI and its heirs see it, who make one of `_` and `-`.
+pub(crate) fn all_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+    let is_other = |c: u8| c == b'_' || c == b'-';
+    let is_same = move |(one, other): (u8, u8)| one == other || (is_other(one) && is_other(other));
+    headers.iter().filter(move |(other, _)| {
+        let (one, other) = (name.as_str(), other.as_str());
+        one.len() == other.len() && one.bytes().zip(other.bytes()).all(is_same)
+    })
+}
+
 }
 
 /// Parsers differ in what they make of other charsets, and of parameters given twice or unknown to them.
@@ -378,8 +388,8 @@ impl<'r> Readable<'r> {
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Found<'a>>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let mut values = all_of(headers, name);
+    let Some((name, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::ambiguous("The header that names the account stands there twice."));
     }
