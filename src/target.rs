@@ -196,18 +196,18 @@ impl<'b> Body<'b> {
         }
         let text = || std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."));
         if is_plain_form(headers) {
-            return form::fields(text()?, Spot::Form).map(Self::Form);
+            return form::fields(text()?, Spot::Form).and_then(in_utf8);
         }
         let Some(content_type) = content_type(headers)? else { return Ok(Self::Other("The body has no content type.")) };
         let is_json = content_type.subtype() == mime::JSON || content_type.suffix() == Some(mime::JSON);
         match (content_type.type_(), content_type.subtype()) {
             (mime::APPLICATION, mime::WWW_FORM_URLENCODED) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET])?;
-                form::fields(text()?, Spot::Form).map(Self::Form)
+                form::fields(text()?, Spot::Form).and_then(in_utf8)
             }
             (mime::MULTIPART, mime::FORM_DATA) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
-                multipart::fields(&content_type, body).await.map(Self::Form)
+                multipart::fields(&content_type, body).await.and_then(in_utf8)
             }
             (mime::APPLICATION, _) if is_json => {
                 only_utf8(&content_type, &[mime::CHARSET])?;
@@ -247,6 +247,27 @@ fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
     }
     let parsed = value.to_str().ok().and_then(|text| text.parse::<Mime>().ok());
     parsed.map(Some).ok_or(Refusal::unsupported("The content type can't be read."))
+/// A form whose fields don't say that they are in another charset, as RFC 7578 §4.6 would let them.
+fn in_utf8(fields: Vec<Field<'_>>) -> Result<Body<'_>, Refusal> {
+    let is_utf8 = |charset: &str| ["utf-8", "utf8"].iter().any(|name| charset.trim().eq_ignore_ascii_case(name));
+    let mut charsets = fields.iter().filter(|field| is_lookalike(&field.name, "_charset_"));
+    if charsets.all(|field| field.value.as_deref().is_some_and(is_utf8)) {
+        Ok(Body::Form(fields))
+    } else {
+        Err(Refusal::unsupported("The form is not in UTF-8."))
+    }
+}
+
+/// All values of a header as CGI and its heirs see it, who make one of `_` and `-`.
+pub(crate) fn all_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+    let is_other = |c: u8| c == b'_' || c == b'-';
+    let is_same = move |(one, other): (u8, u8)| one == other || (is_other(one) && is_other(other));
+    headers.iter().filter(move |(other, _)| {
+        let (one, other) = (name.as_str(), other.as_str());
+        one.len() == other.len() && one.bytes().zip(other.bytes()).all(is_same)
+    })
+}
+
 /// All values of a header as CGI and its heirs see it, who make one of `_` and `-`.
 pub(crate) fn all_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
     let is_other = |c: u8| c == b'_' || c == b'-';
