@@ -42,6 +42,9 @@ use crate::verdict::Verdict;
 /// How long the body of a guarded request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a content type holds of whose bodies some framework takes the method. Rack reads `multipart/mixed` and `multipart/related` too.
+const MAY_HOLD_OVERRIDE: [&[u8]; 3] = [b"form", b"json", b"multipart"];
+
 /// How many bytes of an answer are read to put the caller's name back. A page that says "we have sent you a mail" is much shorter.
 const ANSWER_LIMIT: usize = 1024 * 1024;
 
@@ -250,8 +253,8 @@ impl<'h> Head<'h> {
     /// Whether the body has to be read: some guard judges this request, or would if its form named another method.
     fn needs_body(self) -> bool {
         let may_hold_override = || {
-            let mut types = self.parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).peekable();
-            types.peek().is_none() || types.any(|value| contains(value, b"form") || contains(value, b"json"))
+            let mut types = target::all_of(&self.parts.headers, &CONTENT_TYPE).map(|(_, value)| value.as_bytes()).peekable();
+            types.peek().is_none() || types.any(|value| MAY_HOLD_OVERRIDE.iter().any(|word| contains(value, word)))
         };
         let overrides = self.query.method_overrides();
         let is_judged = judging(self.guards, self.parts, &overrides).next().is_some();
@@ -272,8 +275,7 @@ impl<'h> Head<'h> {
         let body = target::Body::read(&parts.headers, &bytes).await?;
         let overrides = [query.method_overrides(), body.method_overrides()].concat();
         let mut guards = judging(guards, parts, &overrides).peekable();
-        if guards.peek().is_none() && !matches!(body, target::Body::Form(_)) && contains(&bytes, b"_method") {
-            // Some frameworks look for an override in JSON, or in a body without a type.
+        if guards.peek().is_none() && body.may_override(&bytes) {
             return Err(Refusal::undecodable("The body may name another method."));
         }
         let readable = Readable { parts, query, body: &body };

@@ -23,6 +23,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use http::request::Parts;
 use http::{StatusCode, Uri};
 use mime::Mime;
+use percent_encoding::percent_decode;
 
 use self::form::Field;
 use self::name::is_lookalike;
@@ -225,6 +226,19 @@ impl<'b> Body<'b> {
         }
     }
 }
+
+    /// Whether a body that is no form may name another method all the same: Laravel looks in JSON, Rack in a body of no type and in one of any multipart type.
+    pub(crate) fn may_override(&self, body: &[u8]) -> bool {
+        match self {
+            Self::Empty | Self::Form(_) => false,
+            Self::Json(body) => !matches!(json::only(&json::Pointer::to_member("_method"), body, false), Ok(None)),
+            Self::Other(_) => {
+                let decoded: Vec<u8> = percent_decode(body).collect();
+                let holds = |text: &[u8], word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+                holds(&decoded, b"_method") || holds(body, b"\\u00")
+            }
+        }
+    }
 
 const UNREADABLE_TYPE: &str = "The body's content type is not one in which this endpoint reads the account.";
 
