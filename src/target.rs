@@ -5,7 +5,7 @@
 //! 1. Bodies are UTF-8 without content encoding, in `application/x-www-form-urlencoded`, `multipart/form-data` or JSON. One with another or
 //!    no content type is refused where the account may stand in it.
 //! 2. A name that stands there twice, in brackets (`email[]`), or in another case is ambiguous, and so is an array or an object as value.
-//! 3. Frameworks merge query and body: a second place of the same name with another value is ambiguous.
+//! 3. Frameworks merge query, body and the parameters of a path: a second place of the same name with another value is ambiguous.
 //! 4. The same address in two listed places is one. A request that names nobody is refused, unless [`Missing::Pass`] is set.
 
 mod decode;
@@ -101,12 +101,13 @@ impl Target {
         }
     }
 
-    /// The field name that a framework which merges query and body would look for.
-    fn field(&self) -> Option<&str> {
+    /// The field name that a framework which merges query, body and path would look for.
+    fn field(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
-            Place::Form(field) | Place::Query(field) => Some(field),
-            Place::Json(pointer) => pointer.only_token(),
-            Place::Path(_) | Place::Header(_) => None,
+            // ASP.NET Core binds a form's fields before a route's.
+            Place::Form(field) | Place::Query(field) | Place::Path(field) => Some(field.into()),
+            Place::Json(pointer) => Some(pointer.to_field()),
+            Place::Header(_) => None,
         }
     }
 }
@@ -225,7 +226,6 @@ impl<'b> Body<'b> {
             Self::Empty | Self::Json(_) | Self::Other(_) => Vec::new(),
         }
     }
-}
 
     /// Whether a body that is no form may name another method all the same: Laravel looks in JSON, Rack in a body of no type and in one of any multipart type.
     pub(crate) fn may_override(&self, body: &[u8]) -> bool {
@@ -239,6 +239,7 @@ impl<'b> Body<'b> {
             }
         }
     }
+}
 
 const UNREADABLE_TYPE: &str = "The body's content type is not one in which this endpoint reads the account.";
 
@@ -246,21 +247,6 @@ fn method_overrides<'a>(fields: &'a [Field<'_>]) -> impl Iterator<Item = &'a str
     fields.iter().filter(|field| is_lookalike(&field.name, "_method")).filter_map(|field| field.value.as_deref())
 }
 
-/// Whether the one content type is a form's as browsers spell it, which needs no parser.
-fn is_plain_form(headers: &HeaderMap) -> bool {
-    let mut values = all_of(headers, &CONTENT_TYPE);
-    values.next().is_some_and(|(_, value)| value == mime::APPLICATION_WWW_FORM_URLENCODED.as_ref()) && values.next().is_none()
-}
-
-/// The one content type, if there is any.
-fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
-    let mut values = all_of(headers, &CONTENT_TYPE);
-    let Some((_, value)) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Refusal::unsupported("The request has several content types."));
-    }
-    let parsed = value.to_str().ok().and_then(|text| text.parse::<Mime>().ok());
-    parsed.map(Some).ok_or(Refusal::unsupported("The content type can't be read."))
 /// A form whose fields don't say that they are in another charset, as RFC 7578 §4.6 would let them.
 fn in_utf8(fields: Vec<Field<'_>>) -> Result<Body<'_>, Refusal> {
     let is_utf8 = |charset: &str| ["utf-8", "utf8"].iter().any(|name| charset.trim().eq_ignore_ascii_case(name));
@@ -282,16 +268,21 @@ pub(crate) fn all_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iter
     })
 }
 
-/// All values of a header as CGI and its heirs see it, who make one of `_` and `-`.
-pub(crate) fn all_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
-    let is_other = |c: u8| c == b'_' || c == b'-';
-    let is_same = move |(one, other): (u8, u8)| one == other || (is_other(one) && is_other(other));
-    headers.iter().filter(move |(other, _)| {
-        let (one, other) = (name.as_str(), other.as_str());
-        one.len() == other.len() && one.bytes().zip(other.bytes()).all(is_same)
-    })
+/// Whether the one content type is a form's as browsers spell it, which needs no parser.
+fn is_plain_form(headers: &HeaderMap) -> bool {
+    let mut values = all_of(headers, &CONTENT_TYPE);
+    values.next().is_some_and(|(_, value)| value == mime::APPLICATION_WWW_FORM_URLENCODED.as_ref()) && values.next().is_none()
 }
 
+/// The one content type, if there is any.
+fn content_type(headers: &HeaderMap) -> Result<Option<Mime>, Refusal> {
+    let mut values = all_of(headers, &CONTENT_TYPE);
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::unsupported("The request has several content types."));
+    }
+    let parsed = value.to_str().ok().and_then(|text| text.parse::<Mime>().ok());
+    parsed.map(Some).ok_or(Refusal::unsupported("The content type can't be read."))
 }
 
 /// Parsers differ in what they make of other charsets, and of parameters given twice or unknown to them.
@@ -374,24 +365,25 @@ impl<'r> Readable<'r> {
     /// What the guard's field names stand for in parts of the request that the guard does not list.
     fn values_elsewhere(self, guard: &Guard) -> Result<Vec<Found<'r>>, Refusal> {
         let mut values = Vec::new();
-        for field in guard.targets.iter().filter_map(Target::field) {
+        for target in &guard.targets {
+            let Some(field) = target.field() else { continue };
             let is_listed = |is_twin: &dyn Fn(&Place) -> bool| guard.targets.iter().any(|target| is_twin(&target.0));
-            if !self.query.0.is_empty() && !is_listed(&|place| matches!(place, Place::Query(name) if name == field)) {
-                values.extend(form::only(field, &self.query.0)?);
+            if !self.query.0.is_empty() && !is_listed(&|place| matches!(place, Place::Query(name) if *name == field)) {
+                values.extend(form::only(&field, &self.query.0)?);
             }
             match self.body {
-                Body::Form(fields) if !is_listed(&|place| matches!(place, Place::Form(name) if name == field)) => {
-                    values.extend(form::only(field, fields)?);
+                Body::Form(fields) if !is_listed(&|place| matches!(place, Place::Form(name) if *name == field)) => {
+                    values.extend(form::only(&field, fields)?);
                 }
                 Body::Json(body) => {
-                    let pointer = json::Pointer::to_member(field);
+                    let pointer = json::Pointer::to_field_of(&field);
                     if !is_listed(&|place| matches!(place, Place::Json(listed) if *listed == pointer)) {
                         values.extend(json::only(&pointer, body, guard.counts_numbers())?);
                     }
                 }
-                // Some frameworks read a body of another type, or of none, as a form or as JSON.
-                Body::Other(detail) => return Err(Refusal::unsupported(detail)),
-                Body::Form(_) | Body::Empty => {}
+                // Some frameworks read a body of another type, or of none, as a form or as JSON; none of those merges it with the path.
+                Body::Other(detail) if !matches!(target.0, Place::Path(_)) => return Err(Refusal::unsupported(detail)),
+                Body::Form(_) | Body::Other(_) | Body::Empty => {}
             }
         }
         Ok(values)

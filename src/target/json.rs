@@ -3,6 +3,7 @@
 //! Parsers differ in which of two members of the same name they take, and some take one in another case. A batch, which is an array at
 //! the top, names several accounts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -29,12 +30,24 @@ impl Pointer {
         Self(vec![name.to_owned()])
     }
 
-    /// The name of a member of the top object.
-    pub(super) fn only_token(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [token] => Some(token),
-            _ => None,
-        }
+    /// The pointer to where a framework that nests forms puts the field `name`: `/user/email` for `user[email]`.
+    pub(super) fn to_field_of(name: &str) -> Self {
+        let mut tokens = name.split('[');
+        let first = tokens.next().unwrap_or_default();
+        Self(std::iter::once(first).chain(tokens.map(|token| token.trim_end_matches(']'))).map(str::to_owned).collect())
+    }
+
+    /// The field that a framework that nests forms puts there.
+    pub(super) fn to_field(&self) -> Cow<'_, str> {
+        field(&self.0)
+    }
+}
+
+fn field(tokens: &[String]) -> Cow<'_, str> {
+    match tokens {
+        [] => "".into(),
+        [token] => token.into(),
+        [first, rest @ ..] => rest.iter().fold(first.clone(), |name, token| format!("{name}[{token}]")).into(),
     }
 }
 
@@ -103,6 +116,9 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let Some((token, rest)) = self.tokens.split_first() else { return IgnoredAny.visit_map(map).map(drop) };
+        // lodash and others take `user.email` for a path, and first for a name.
+        let path = field(self.tokens);
+        let is_path = |name: &str| !rest.is_empty() && name.contains(['.', '[']) && is_lookalike(name, &path);
         let mut is_there = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == *token && !is_there {
@@ -112,7 +128,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
             }
             if name == *token {
                 self.refuse(Refusal::ambiguous("A member of the body that names the account stands there twice."));
-            } else if is_lookalike(&name, token) {
+            } else if is_lookalike(&name, token) || is_path(&name) {
                 self.refuse(Refusal::ambiguous("Another member of the body may be taken for the one that names the account."));
             }
             map.next_value::<IgnoredAny>()?;
@@ -194,6 +210,9 @@ mod tests {
             "[]",
         ] {
             assert_eq!(read("/email", body), Err(Reason::TargetAmbiguous), "{body}");
+        }
+        for body in [r#"{"user":{"email":"a"},"user.email":"b"}"#, r#"{"user":{"email":"a"},"user[email]":"b"}"#] {
+            assert_eq!(read("/user/email", body), Err(Reason::TargetAmbiguous), "{body}");
         }
         for body in [r#"{"user":{"email":"a"},"user":{"email":"b"}}"#, r#"{"user":[{"email":"a"}]}"#, r#"{"User":{"email":"a"}}"#] {
             assert_eq!(read("/user/email", body), Err(Reason::TargetAmbiguous), "{body}");
