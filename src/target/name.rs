@@ -1,7 +1,8 @@
 //! Which names some framework may take for the one that is looked for.
 //!
-//! Rack and qs (Express) drop brackets before a name, PHP and qs what follows the last bracket, and PHP white space; PHP makes an underscore
-//! of dots and blanks; ASP.NET takes what follows its parameter's name and a dot, Go and ASP.NET letters in any case, C a NUL for the end.
+//! Rack and qs (Express) drop brackets before a name, PHP and qs what follows the last bracket (qs takes dots for brackets where asked to), and PHP white space; PHP makes an underscore
+//! of dots and blanks; ASP.NET takes what follows its parameter's name and a dot, and goes on behind a bracket where it was (`model[ema]il`); Go and ASP.NET take
+//! letters in any case, C a NUL for the end.
 
 /// Whether some framework may take the field `name` for `field`. The name itself is one of those.
 pub(super) fn is_lookalike(name: &str, field: &str) -> bool {
@@ -10,9 +11,14 @@ pub(super) fn is_lookalike(name: &str, field: &str) -> bool {
         return name.eq_ignore_ascii_case(field);
     }
     let field = skeleton(field);
+    is_part_alike(name, &field) || (name.contains(']') && is_part_alike(&name.replace("[]", "").replace(']', ""), &field))
+}
+
+/// Whether a part of `name` that a framework may take by itself has the skeleton `field`.
+fn is_part_alike(name: &str, field: &str) -> bool {
     let starts = std::iter::once(0).chain(name.match_indices(['.', '[']).map(|(at, _)| at + 1));
     starts.filter_map(|start| name.get(start..)).any(|rest| {
-        let ends = rest.match_indices(['[', ']']).map(|(at, _)| at).chain([rest.len()]);
+        let ends = rest.match_indices(['[', ']', '.']).map(|(at, _)| at).chain([rest.len()]);
         ends.filter_map(|end| rest.get(..end)).any(|part| skeleton(part) == field)
     })
 }
@@ -55,6 +61,9 @@ mod tests {
             " email",
             "emaıl",
             "'email'",
+            "model[ema]il",
+            "ema[]il",
+            "email.x",
         ] {
             assert!(is_lookalike(name, "email"), "{name:?}");
         }
@@ -125,7 +134,7 @@ mod tests {
 
     /// By the rules of ASP.NET, which drops the name of the action's parameter.
     fn asp_net(name: &str) -> Option<Vec<String>> {
-        name.replace('[', ".").replace(']', "").to_lowercase().rsplit('.').next().map(|last| vec![last.to_owned()])
+        name.replace("[]", "").replace('[', ".").replace(']', "").to_lowercase().rsplit('.').next().map(|last| vec![last.to_owned()])
     }
 
     proptest! {
@@ -133,7 +142,7 @@ mod tests {
 
         #[test]
         fn what_any_parser_takes_for_the_field_is_known_as_such(
-            parts in prop::collection::vec(prop::sample::select(vec!["user", "email", "[", "]", ".", " ", "\t", "\0", "x", "model", "_"]), 1..7),
+            parts in prop::collection::vec(prop::sample::select(vec!["user", "email", "ema", "il", "[", "]", ".", " ", "\t", "\0", "x", "model", "_"]), 1..7),
             is_nested in any::<bool>(),
         ) {
             let name = parts.concat();
