@@ -10,6 +10,8 @@
 
 mod restore;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::Uri;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -21,7 +23,7 @@ use uuid::Uuid;
 pub(crate) use self::restore::{Restoration, html};
 use crate::body::Read;
 use crate::identifier::Identifier;
-use crate::target::{Edit, Requested, Spot, edited, percent_encoded};
+use crate::target::{Edit, Requested, Spot, edited, encoded_like};
 
 /// The shortest name by which a replacement is known again in an answer.
 const SHORTEST: usize = 8;
@@ -125,6 +127,12 @@ impl Replacement<'_> {
     }
 }
 
+/// Writes `new` at these bytes of a path or a query.
+fn edit(range: Range<usize>, new: &str, text: &str) -> Edit {
+    let raw = text.get(range.clone()).unwrap_or_default();
+    (range, encoded_like(new, raw.as_bytes()))
+}
+
 /// Whether every place in which the request names somebody is one whose bytes are known.
 pub(crate) fn is_replaceable(requested: &Requested<'_>) -> bool {
     requested.found.iter().all(|found| found.spot != Spot::Path(None))
@@ -141,15 +149,15 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// `None` where a name can't be replaced.
-    pub(crate) fn new(body: &[u8], replacements: &[Replacement<'_>]) -> Option<Self> {
+    pub(crate) fn new(uri: &Uri, body: &[u8], replacements: &[Replacement<'_>]) -> Option<Self> {
         let mut plan =
             Self { body: Vec::new(), query: Vec::new(), path: Vec::new(), headers: Vec::new(), restoration: Restoration::default() };
         for replacement in replacements {
             for found in &replacement.requested.found {
                 let new = replacement.written(&found.text)?;
                 match &found.spot {
-                    Spot::Query(range) => plan.query.push((range.clone(), percent_encoded(&new))),
-                    Spot::Path(range) => plan.path.push((range.clone()?, percent_encoded(&new))),
+                    Spot::Query(range) => plan.query.push(edit(range.clone(), &new, uri.query().unwrap_or_default())),
+                    Spot::Path(range) => plan.path.push(edit(range.clone()?, &new, uri.path())),
                     Spot::Header(name) => plan.headers.push((name.clone(), HeaderValue::from_str(&new).ok()?)),
                     spot @ (Spot::Form(_) | Spot::Multipart { .. } | Spot::Json(_)) => plan.body.extend(spot.edits_of_body(body, &new)),
                 }

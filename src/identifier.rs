@@ -145,7 +145,8 @@ impl Identifier {
             unsigned.chars().enumerate().take_while(|part| is_part(*part)).map(|(_, c)| c).filter(|c| *c != '_').collect::<String>()
         };
         let lower = unsigned.to_ascii_lowercase();
-        let of_radix = |(prefix, radix)| lower.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(&digits.replace('_', ""), radix).ok());
+        let of_radix =
+            |(prefix, radix)| lower.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(&digits.replace('_', ""), radix).ok());
         // A number beyond these bounds is not exact, and no key.
         let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64);
         let mut numbers: Vec<i64> = [leading(&[]), leading(&['_'])].iter().filter_map(|digits| digits.parse().ok()).collect();

@@ -342,7 +342,7 @@ impl Settings {
         };
         match self.reply.decoys_at().filter(|_| !reason.is_of_request()) {
             None => Outcome::Refused { answer: Answer::blocked(verdict.reference()), verdict: Some(verdict) },
-            Some(domain) => match self.plan(requested, &read.bytes(), domain).await {
+            Some(domain) => match self.plan(requested, &read.bytes(), occasion, domain).await {
                 Ok(plan) => Outcome::Decoyed { plan: Box::new(plan), verdict, host },
                 Err(error) => self.unavailable(&error, host),
             },
@@ -350,14 +350,15 @@ impl Settings {
     }
 
     /// How to put names that nobody has into the places in which a request names somebody.
-    async fn plan(&self, requested: &[Requested<'_>], body: &[u8], domain: &str) -> Result<Plan, AssessError> {
+    async fn plan(&self, requested: &[Requested<'_>], body: &[u8], occasion: Occasion<'_>, domain: &str) -> Result<Plan, AssessError> {
         let mut replacements = Vec::with_capacity(requested.len());
         for one in requested {
             let name = self.gatekeeper.nobody_like(one.guard.identifies, &one.name, domain).await?;
             replacements.push(Replacement { requested: one, name });
         }
         let unwritable = || DirectoryError::unavailable("making up a name", "it can't be written in the place of the other");
-        Plan::new(body, &replacements).ok_or_else(|| unwritable().into())
+        let uri = occasion.request.map(|request| &request.uri).ok_or_else(unwritable)?;
+        Plan::new(uri, body, &replacements).ok_or_else(|| unwritable().into())
     }
 
     async fn refused(&self, refusal: Refusal, occasion: Occasion<'_>, host: Option<HeaderValue>) -> Outcome {

@@ -32,7 +32,7 @@ use crate::route::Guard;
 use crate::verdict::Reason;
 
 pub use self::decode::{Decode, DecodeError};
-pub(crate) use self::spot::{Edit, Found, Spot, edited, percent_encoded};
+pub(crate) use self::spot::{Edit, Found, Spot, edited, encoded_like, percent_encoded};
 
 /// A place in a request that names an account.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ impl Spot {
     /// What to write into the body for `text` to stand here. None where this is no place in the body.
     pub(crate) fn edits_of_body(&self, body: &[u8], text: &str) -> Vec<Edit> {
         match self {
-            Self::Form(range) => vec![(range.clone(), percent_encoded(text))],
+            Self::Form(range) => vec![(range.clone(), encoded_like(text, body.get(range.clone()).unwrap_or_default()))],
             Self::Multipart { content, length } => {
                 let length = length.clone().map(|range| (range, text.len().to_string()));
                 length.into_iter().chain([(content.clone(), text.to_owned())]).collect()
@@ -53,6 +53,18 @@ impl Spot {
             Self::Query(_) | Self::Path(_) | Self::Header(_) => Vec::new(),
         }
     }
+}
+
+/// `text` in the place of `raw`, with escapes where that has them: an application that shows what it was sent shows the same of both.
+pub(crate) fn encoded_like(text: &str, raw: &[u8]) -> String {
+    let has_plus = raw.contains(&b'+');
+    let is_plain = |c: char| c.is_ascii() && !"%+&;#?/\\ ".contains(c) && raw.contains(&(c as u8)) && !c.is_ascii_control();
+    let encode = |c: char| match c {
+        ' ' if has_plus => "+".to_owned(),
+        c if is_plain(c) => c.to_string(),
+        c => percent_encoded(c.encode_utf8(&mut [0; 4])),
+    };
+    text.chars().map(encode).collect()
 }
 
 /// `text` as it stands in a form, a query or a path.
@@ -74,4 +86,23 @@ pub(crate) fn edited(text: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
     }
     written.extend_from_slice(text.get(at..).unwrap_or_default());
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_is_escaped_where_the_replaced_was() {
+        for (raw, text, written) in [
+            ("jo@example.com", "x@y.invalid", "x@y.invalid"),
+            ("jo%40example.com", "x@y.invalid", "x%40y.invalid"),
+            ("+jo@example.com+", " x@y.invalid ", "+x@y.invalid+"),
+            ("%20jo@example.com", " x@y.invalid", "%20x@y.invalid"),
+            ("a=b:c", "d=e:f", "d=e:f"),
+            ("a%3Db&", "d=e&f", "d%3De%26f"),
+        ] {
+            assert_eq!(encoded_like(text, raw.as_bytes()), written, "{raw}");
+        }
+    }
 }
