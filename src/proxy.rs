@@ -55,7 +55,7 @@ use tower_service::Service;
 use crate::body::ResponseBody;
 
 use body::Outgoing;
-use exchange::exchange;
+use exchange::Exchange;
 use pool::Pool;
 
 pub use body::UpstreamBody;
@@ -189,7 +189,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Box::pin(exchange(Arc::clone(&self.pool), request))
+        Box::pin(Exchange::new(Arc::clone(&self.pool), request).answer())
     }
 }
 

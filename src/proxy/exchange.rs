@@ -1,9 +1,10 @@
 //! One request and its answer.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, HeaderMap, HeaderValue};
@@ -11,12 +12,13 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use hyper::client::conn::TrySendError;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
 use tokio::time::{Instant, Sleep};
 
 use super::body::{Outgoing, Progress, UpstreamBody, Watch};
 use super::dial::Protocols;
-use super::pool::{Channel, Lease, Link, Pool};
+use super::pool::{Channel, Lease, Pool};
 use super::upgrade::Wish;
 use super::{BoxError, ProxyBody, headers};
 use crate::body::ResponseBody;
@@ -59,7 +61,7 @@ impl Failure {
 struct Lost<B> {
     failure: Failure,
     /// The request itself, where not a byte of it was sent.
-    unsent: Option<Request<Outgoing<B>>>,
+    unsent: Option<Box<Request<Outgoing<B>>>>,
 }
 
 impl<B> From<Failure> for Lost<B> {
@@ -68,101 +70,94 @@ impl<B> From<Failure> for Lost<B> {
     }
 }
 
-pub(super) async fn exchange<B>(pool: Arc<Pool<Outgoing<B>>>, request: Request<B>) -> Result<Response<ProxyBody<B>>, Infallible>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    let accept = request.headers().get(ACCEPT).cloned();
-    let outcome = forward(&pool, request).await;
-    Ok(outcome.map_or_else(|failure| failed(&failure, accept), |response| response.map(ResponseBody::application)))
-}
-
-#[cold]
-fn failed<B>(failure: &Failure, accept: Option<HeaderValue>) -> Response<ProxyBody<B>> {
-    tracing::warn!(error = failure as &dyn std::error::Error, "a request was not answered by the application");
-    let headers = accept.map(|accept| HeaderMap::from_iter([(ACCEPT, accept)])).unwrap_or_default();
-    failure.answer().response(&headers).map(ResponseBody::reply)
-}
-
-async fn forward<B>(pool: &Arc<Pool<Outgoing<B>>>, request: Request<B>) -> Result<Response<UpstreamBody<B>>, Failure>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    let (mut parts, body) = request.into_parts();
-    let wish = Wish::take(&mut parts);
-    let (body, watch) = Outgoing::new(body, pool.upstream.body_timeout);
-    let exchange = Exchange { pool, watch };
-    exchange.normalise(&mut parts);
-    // RFC 9110 §9.2.2: what is safe may be sent again. A body can't: it is gone once it was sent.
-    let is_repeatable = exchange.watch.is_none() && wish.is_none() && parts.method.is_safe();
-    let protocols = if wish.is_some() { Protocols::Http1 } else { Protocols::Any };
-
-    let mut request = Request::from_parts(parts, body);
-    let mut is_repeated = false;
-    let response = loop {
-        let link = match pool.channel(protocols, is_repeated).await.map_err(Failure::Unreachable)? {
-            Channel::Http2(sender) => break exchange.over_http2(sender, request).await?,
-            Channel::Http1(link) => link,
-        };
-        let is_reused = link.is_reused();
-        let mut copy = (is_reused && is_repeatable).then(|| copy(&request));
-        match exchange.over_http1(link, request).await {
-            Ok(response) => break response,
-            Err(Lost { unsent: Some(unsent), .. }) if is_reused => request = unsent,
-            Err(Lost { failure: failure @ Failure::Broken(_), .. }) => match copy.take() {
-                Some(copy) => request = copy,
-                None => return Err(exchange.blame(failure)),
-            },
-            Err(Lost { failure, .. }) => return Err(failure),
-        }
-        // The other idle connections are as old.
-        is_repeated = true;
-    };
-    answered(response, wish)
-}
-
-fn copy<B>(request: &Request<Outgoing<B>>) -> Request<Outgoing<B>> {
-    let mut copy = Request::new(Outgoing::empty());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
-}
-
-struct Exchange<'p, B> {
-    pool: &'p Arc<Pool<Outgoing<B>>>,
+/// A request on its way to the application, and all that is kept of it until it is answered.
+pub(super) struct Exchange<B> {
+    pool: Arc<Pool<Outgoing<B>>>,
+    /// `None` while it is under way.
+    request: Option<Request<Outgoing<B>>>,
+    accept: Option<HeaderValue>,
+    wish: Option<Wish>,
     /// `None` where the request has no body.
     watch: Option<Watch>,
 }
 
-impl<B> Exchange<'_, B>
+impl<B> Exchange<B>
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    /// Puts a request of any version as one of HTTP/1.1: the target in origin form, the authority in `Host`.
-    fn normalise(&self, parts: &mut Parts) {
-        parts.version = Version::HTTP_11;
-        if parts.uri.scheme().is_some() {
-            let mut target = std::mem::take(&mut parts.uri).into_parts();
-            (target.scheme, target.authority) = (None, None);
-            target.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
-            parts.uri = Uri::from_parts(target).unwrap_or_default();
-        }
-        // RFC 9112 §3.2: a request of HTTP/1.0 may lack it, one of HTTP/1.1 must not.
-        if !parts.headers.contains_key(HOST)
-            && let Some(host) = self.pool.upstream.uri.authority().and_then(|authority| authority.as_str().parse().ok())
-        {
-            parts.headers.insert(HOST, host);
-        }
+    pub(super) fn new(pool: Arc<Pool<Outgoing<B>>>, request: Request<B>) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let accept = parts.headers.get(ACCEPT).cloned();
+        let wish = Wish::take(&mut parts);
+        let (body, watch) = Outgoing::new(body, pool.upstream.body_timeout);
+        normalise(&mut parts, &pool.upstream.uri);
+        Self { pool, request: Some(Request::from_parts(parts, body)), accept, wish, watch }
     }
 
-    async fn over_http1(&self, link: Link<Outgoing<B>>, request: Request<Outgoing<B>>) -> Result<Response<UpstreamBody<B>>, Lost<B>> {
-        let mut lease = Lease::new(link, self.pool);
-        let answer = lease.link.sender.try_send_request(request);
-        let response = self.within_time(answer, Some(&mut lease)).await?.map_err(Lost::from)?;
+    pub(super) async fn answer(mut self) -> Result<Response<ProxyBody<B>>, Infallible> {
+        let outcome = self.exchanged().await.and_then(|response| answered(response, self.wish));
+        Ok(outcome.map_or_else(|failure| failed(&failure, self.accept), |response| response.map(ResponseBody::application)))
+    }
+
+    async fn exchanged(&mut self) -> Result<Response<UpstreamBody<B>>, Failure> {
+        // A tunnel needs a connection of its own.
+        let protocols = if self.wish.is_some() { Protocols::Http1 } else { Protocols::Any };
+        let mut is_repeated = false;
+        while let Some(request) = self.request.take() {
+            let link = match self.pool.channel(protocols, is_repeated).await.map_err(Failure::Unreachable)? {
+                Channel::Http2(sender) => return self.over_http2(sender, request).await,
+                Channel::Http1(link) => link,
+            };
+            let is_reused = link.is_reused();
+            let mut copy = if is_reused { self.copy(&request) } else { None };
+            let mut lease = Lease::new(link, &self.pool);
+            let answer = lease.link.sender.try_send_request(request);
+            match self.received(answer, &mut lease).await {
+                Ok(response) => return Ok(self.over_http1(response, lease)),
+                Err(Lost { unsent: Some(unsent), .. }) if is_reused => self.request = Some(*unsent),
+                Err(Lost { failure: failure @ Failure::Broken(_), .. }) => match copy.take() {
+                    Some(copy) => self.request = Some(copy),
+                    None => return Err(blame(self.watch.as_ref(), failure)),
+                },
+                Err(Lost { failure, .. }) => return Err(failure),
+            }
+            // The other idle connections are as old.
+            is_repeated = true;
+        }
+        Err(Failure::Late)
+    }
+
+    /// The request once more, where it may be sent once more (RFC 9110 §9.2.2). A body can't: it is gone once it was sent.
+    fn copy(&self, request: &Request<Outgoing<B>>) -> Option<Request<Outgoing<B>>> {
+        if self.watch.is_some() || self.wish.is_some() || !request.method().is_safe() {
+            return None;
+        }
+        let mut copy = Request::new(Outgoing::empty());
+        copy.method_mut().clone_from(request.method());
+        copy.uri_mut().clone_from(request.uri());
+        copy.headers_mut().clone_from(request.headers());
+        Some(copy)
+    }
+
+    async fn received<F>(&mut self, answer: F, lease: &mut Lease<Outgoing<B>>) -> Result<Response<Incoming>, Lost<B>>
+    where
+        F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>>,
+    {
+        let mut answer = pin!(answer);
+        let (watch, timeout) = (self.watch.as_ref(), self.pool.upstream.timeout);
+        lease.link.patience.as_mut().reset(Instant::now() + timeout);
+        std::future::poll_fn(|cx| {
+            lease.link.drive(cx);
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(received) => Poll::Ready(received.map_err(Lost::from)),
+                Poll::Pending => poll_late(watch, timeout, lease.link.patience.as_mut(), cx).map(|()| Err(Failure::Late.into())),
+            }
+        })
+        .await
+    }
+
+    fn over_http1(&self, response: Response<Incoming>, lease: Lease<Outgoing<B>>) -> Response<UpstreamBody<B>> {
         let is_busy = response.status() == StatusCode::SWITCHING_PROTOCOLS || self.watch.as_ref().is_some_and(|watch| !watch.is_complete());
         let lease = if is_busy {
             lease.link.detach();
@@ -170,12 +165,12 @@ where
         } else {
             Some(lease)
         };
-        Ok(response.map(|body| UpstreamBody::new(body, lease, self.pool.upstream.body_timeout)))
+        response.map(|body| UpstreamBody::new(body, lease, self.pool.upstream.body_timeout))
     }
 
     async fn over_http2(
-        &self,
-        mut sender: hyper::client::conn::http2::SendRequest<Outgoing<B>>,
+        &mut self,
+        mut sender: http2::SendRequest<Outgoing<B>>,
         mut request: Request<Outgoing<B>>,
     ) -> Result<Response<UpstreamBody<B>>, Failure> {
         // RFC 9113 §8.3.1: the authority takes the place of `Host`.
@@ -186,64 +181,74 @@ where
         *request.uri_mut() = Uri::from_parts(target).map_err(|_| Failure::Unfit)?;
         *request.version_mut() = Version::HTTP_2;
 
-        let answer = async {
+        let mut answer = pin!(async {
             sender.ready().await?;
             sender.send_request(request).await
-        };
-        let response = self.within_time(answer, None).await?.map_err(|error| self.blame(Failure::Broken(error)))?;
+        });
+        let (watch, timeout) = (self.watch.as_ref(), self.pool.upstream.timeout);
+        let mut patience = pin!(tokio::time::sleep(timeout));
+        let response = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(received) => Poll::Ready(received.map_err(|error| blame(watch, Failure::Broken(error)))),
+            Poll::Pending => poll_late(watch, timeout, patience.as_mut(), cx).map(|()| Err(Failure::Late)),
+        })
+        .await?;
         Ok(response.map(|body| UpstreamBody::new(body, None, self.pool.upstream.body_timeout)))
     }
+}
 
-    /// What `answer` gives, or [`Failure::Late`] when the application, and not the client, is to blame for `timeout` having passed.
-    async fn within_time<F: Future>(&self, answer: F, mut lease: Option<&mut Lease<Outgoing<B>>>) -> Result<F::Output, Failure> {
-        let timeout = self.pool.upstream.timeout;
-        let (mut answer, mut patience) = (pin!(answer), pin!(None));
-        std::future::poll_fn(|cx| {
-            if let Some(lease) = &mut lease {
-                lease.drive(cx);
-            }
-            if let Poll::Ready(output) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            if patience.is_none() {
-                patience.set(Some(tokio::time::sleep(timeout)));
-            }
-            let Some(patience) = patience.as_mut().as_pin_mut() else { return Poll::Pending };
-            self.poll_late(patience, cx).map(|()| Err(Failure::Late))
-        })
-        .await
-    }
-
-    fn poll_late(&self, mut patience: std::pin::Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-        let timeout = self.pool.upstream.timeout;
-        while patience.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            let deadline = match self.watch.as_ref().map(Watch::progress) {
-                None | Some(Progress::Stalled | Progress::Failed) => return Poll::Ready(()),
-                Some(Progress::Awaited) => now + timeout,
-                Some(Progress::Taken(since) | Progress::Complete(since)) => since + timeout,
-            };
-            if deadline <= now {
-                return Poll::Ready(());
-            }
-            patience.as_mut().reset(deadline);
+/// Ready when the application, and not the client, is to blame for its time having passed.
+fn poll_late(watch: Option<&Watch>, timeout: Duration, mut patience: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    while patience.as_mut().poll(cx).is_ready() {
+        let now = Instant::now();
+        let deadline = match watch.map(Watch::progress) {
+            None | Some(Progress::Stalled | Progress::Failed) => return Poll::Ready(()),
+            Some(Progress::Awaited) => now + timeout,
+            Some(Progress::Taken(since) | Progress::Complete(since)) => since + timeout,
+        };
+        if deadline <= now {
+            return Poll::Ready(());
         }
-        Poll::Pending
+        patience.as_mut().reset(deadline);
     }
+    Poll::Pending
+}
 
-    /// A request that could not be sent because its sender failed is not the application's fault.
-    fn blame(&self, failure: Failure) -> Failure {
-        match self.watch.as_ref().map(Watch::progress) {
-            Some(Progress::Stalled) => Failure::Stalled,
-            Some(Progress::Failed) => Failure::BrokenOff,
-            None | Some(Progress::Awaited | Progress::Taken(_) | Progress::Complete(_)) => failure,
-        }
+/// A request that could not be sent because its sender failed is not the application's fault.
+fn blame(watch: Option<&Watch>, failure: Failure) -> Failure {
+    match watch.map(Watch::progress) {
+        Some(Progress::Stalled) => Failure::Stalled,
+        Some(Progress::Failed) => Failure::BrokenOff,
+        None | Some(Progress::Awaited | Progress::Taken(_) | Progress::Complete(_)) => failure,
     }
+}
+
+/// Puts a request of any version as one of HTTP/1.1: the target in origin form, the authority in `Host`.
+fn normalise(parts: &mut Parts, upstream: &Uri) {
+    parts.version = Version::HTTP_11;
+    if parts.uri.scheme().is_some() {
+        let mut target = std::mem::take(&mut parts.uri).into_parts();
+        (target.scheme, target.authority) = (None, None);
+        target.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        parts.uri = Uri::from_parts(target).unwrap_or_default();
+    }
+    // RFC 9112 §3.2: a request of HTTP/1.0 may lack it, one of HTTP/1.1 must not.
+    if !parts.headers.contains_key(HOST)
+        && let Some(host) = upstream.authority().and_then(|authority| authority.as_str().parse().ok())
+    {
+        parts.headers.insert(HOST, host);
+    }
+}
+
+#[cold]
+fn failed<B>(failure: &Failure, accept: Option<HeaderValue>) -> Response<ProxyBody<B>> {
+    tracing::warn!(error = failure as &dyn std::error::Error, "a request was not answered by the application");
+    let headers = accept.map(|accept| HeaderMap::from_iter([(ACCEPT, accept)])).unwrap_or_default();
+    failure.answer().response(&headers).map(ResponseBody::reply)
 }
 
 impl<B> From<TrySendError<Request<Outgoing<B>>>> for Lost<B> {
     fn from(mut error: TrySendError<Request<Outgoing<B>>>) -> Self {
-        let unsent = error.take_message();
+        let unsent = error.take_message().map(Box::new);
         Self { failure: Failure::Broken(error.into_error()), unsent }
     }
 }

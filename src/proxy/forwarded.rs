@@ -51,26 +51,21 @@ impl Peer {
     /// Tells the application where the request came from, and us who the client is. Headers not to be believed have been removed before.
     pub(super) fn describe(&self, headers: &mut HeaderMap) -> IpAddr {
         let host = headers.get(HOST).cloned();
-        let client = if self.is_trusted {
-            self.extend(headers, host.as_ref())
-        } else {
-            if let Some(forwarded) = self.own_element(host.as_ref()) {
-                headers.insert(FORWARDED, forwarded);
-            }
-            if let Some(address) = &self.x_forwarded_for {
-                headers.insert(X_FORWARDED_FOR, address.clone());
-            }
-            self.address
-        };
-        if !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        headers.reserve(4);
+        if self.is_trusted {
+            return self.extend(headers, host);
         }
-        if let Some(host) = host
-            && !headers.contains_key(X_FORWARDED_HOST)
-        {
+        if let Some(address) = &self.x_forwarded_for {
+            headers.insert(X_FORWARDED_FOR, address.clone());
+        }
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        if let Some(forwarded) = self.own_element(host.as_ref()) {
+            headers.insert(FORWARDED, forwarded);
+        }
+        if let Some(host) = host {
             headers.insert(X_FORWARDED_HOST, host);
         }
-        client
+        self.address
     }
 
     fn own_element(&self, host: Option<&HeaderValue>) -> Option<HeaderValue> {
@@ -89,7 +84,7 @@ impl Peer {
     }
 
     /// Adds the peer to what it tells.
-    fn extend(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) -> IpAddr {
+    fn extend(&self, headers: &mut HeaderMap, host: Option<HeaderValue>) -> IpAddr {
         let told = joined(headers, &FORWARDED);
         let elements = told.as_deref().and_then(elements);
         let told_for = joined(headers, &X_FORWARDED_FOR);
@@ -102,10 +97,10 @@ impl Peer {
         fill(headers, X_FORWARDED_PROTO, origin.and_then(|origin| origin.proto.as_deref()));
         fill(headers, X_FORWARDED_HOST, origin.and_then(|origin| origin.host.as_deref()));
 
-        let host = host.and_then(|host| host.to_str().ok());
+        let own_host = host.as_ref().and_then(|host| host.to_str().ok());
         let forwarded = match (told.as_deref().filter(|_| elements.is_some()), chain.is_empty()) {
-            (Some(told), _) => format!("{told}, {}", self.element(host)),
-            (None, true) => self.element(host),
+            (Some(told), _) => format!("{told}, {}", self.element(own_host)),
+            (None, true) => self.element(own_host),
             (None, false) => self.translated(&chain, headers),
         };
         let hops: String =
@@ -116,6 +111,10 @@ impl Peer {
                 Ok(value) => drop(headers.insert(name, value)),
                 Err(_) => drop(headers.remove(name)),
             }
+        }
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(self.scheme));
+        if let Some(host) = host {
+            headers.entry(X_FORWARDED_HOST).or_insert(host);
         }
         client
     }

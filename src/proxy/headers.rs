@@ -1,6 +1,6 @@
 //! Headers that end here (RFC 9110 §7.6.1), and those that must not reach the application from outside.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 pub(super) const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
@@ -91,12 +91,38 @@ fn is_end_to_end(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "content-type" | "content-encoding" | "cookie" | "authorization" | "trailer")
 }
 
+/// Which of the headers that matter here a request has: one look at each name, instead of a search for each of these.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Present {
+    pub(super) connection: bool,
+    pub(super) expect: bool,
+    pub(super) te: bool,
+    pub(super) transfer_encoding: bool,
+    pub(super) upgrade: bool,
+}
+
+impl Present {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            present.connection |= *name == CONNECTION;
+            present.expect |= *name == EXPECT;
+            present.te |= *name == TE;
+            present.transfer_encoding |= *name == TRANSFER_ENCODING;
+            present.upgrade |= *name == UPGRADE;
+        }
+        present
+    }
+}
+
 /// Removes what must not reach the application. Where a request came from is left only if the peer is trusted.
 ///
 /// `Upgrade` is left too: the caller has decided about it.
-pub(super) fn clean_request(headers: &mut HeaderMap, is_trusted: bool) {
-    remove_named(headers, |name| is_end_to_end(name) || fate(name) == Fate::Origin);
-    let takes_trailers = headers.contains_key(TE) && tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+pub(super) fn clean_request(headers: &mut HeaderMap, present: Present, is_trusted: bool) {
+    if present.connection {
+        remove_named(headers, |name| is_end_to_end(name) || fate(name) == Fate::Origin);
+    }
+    let takes_trailers = present.te && tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     let goes = |name: &HeaderName| match fate(name.as_str()) {
         Fate::Passes => false,
         Fate::Hop => *name != UPGRADE,
@@ -113,7 +139,9 @@ pub(super) fn clean_request(headers: &mut HeaderMap, is_trusted: bool) {
 
 /// Removes what ends here from an answer.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    remove_named(headers, is_end_to_end);
+    if headers.contains_key(CONNECTION) {
+        remove_named(headers, is_end_to_end);
+    }
     remove_if(headers, |name| {
         *name == CONNECTION
             || *name == TRANSFER_ENCODING
@@ -134,9 +162,6 @@ pub(super) fn clean_switching(headers: &mut HeaderMap) {
 
 /// Removes the headers that `Connection` names, except those that `stays` holds back.
 fn remove_named(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
     let is_option =
         |token: &[u8]| [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|option| token.eq_ignore_ascii_case(option));
     let named: Vec<_> =

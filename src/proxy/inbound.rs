@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::forwarded::Peer;
+use super::headers::{self, Present};
+use super::target;
 use super::upgrade::{Closing, restrict_wish};
-use super::{headers, target};
 use crate::audit::Client;
 use crate::body::ResponseBody;
 use crate::reply::Answer;
@@ -31,16 +32,18 @@ impl<S> Inbound<S> {
         Self { service: TowerToHyperService::new(service), peer, closing }
     }
 
-    fn admit<B: Body>(&self, request: Request<B>) -> Result<Request<B>, Answer> {
-        let (mut parts, body) = request.into_parts();
-        target::check(&mut parts, |host| self.peer.has_named(host))?;
-        if parts.headers.contains_key(http::header::UPGRADE) {
-            restrict_wish(&mut parts, !body.is_end_stream(), &self.closing);
+    /// Makes of a request what the application may see, or tells why it may see none of it.
+    fn admit<B: Body>(&self, request: &mut Request<B>) -> Result<(), Answer> {
+        let has_body = !request.body().is_end_stream();
+        let present = Present::of(request.headers());
+        target::check(request, present, |host| self.peer.has_named(host))?;
+        if present.upgrade {
+            restrict_wish(request, has_body, &self.closing);
         }
-        headers::clean_request(&mut parts.headers, self.peer.is_trusted());
-        let client = self.peer.describe(&mut parts.headers);
-        parts.extensions.insert(Client(client));
-        Ok(Request::from_parts(parts, body))
+        headers::clean_request(request.headers_mut(), present, self.peer.is_trusted());
+        let client = self.peer.describe(request.headers_mut());
+        request.extensions_mut().insert(Client(client));
+        Ok(())
     }
 }
 
@@ -52,22 +55,19 @@ where
     type Error = S::Error;
     type Future = InboundFuture<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let version = request.version();
-        let accept = request.headers().get(http::header::ACCEPT).cloned();
-        let kind = match self.admit(request) {
-            Ok(request) => Kind::Admitted { inner: self.service.call(request) },
-            Err(answer) => Kind::Refused { response: Some(refused(answer, version, accept)) },
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let kind = match self.admit(&mut request) {
+            Ok(()) => Kind::Admitted { inner: self.service.call(request) },
+            Err(answer) => Kind::Refused { response: Some(refused(answer, &request)) },
         };
         InboundFuture { kind }
     }
 }
 
 #[cold]
-fn refused(answer: Answer, version: Version, accept: Option<HeaderValue>) -> Response<Bytes> {
-    let headers = accept.map(|accept| http::HeaderMap::from_iter([(http::header::ACCEPT, accept)])).unwrap_or_default();
-    let mut response = answer.response(&headers);
-    if version != Version::HTTP_2 {
+fn refused<B>(answer: Answer, request: &Request<B>) -> Response<Bytes> {
+    let mut response = answer.response(request.headers());
+    if request.version() != Version::HTTP_2 {
         // Who sends what can be read in two ways may have sent more of it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::dial::{Dial, Protocols};
 use super::server::PING_INTERVAL;
@@ -27,6 +27,8 @@ pub(super) struct Link<B> {
     connection: Option<Connection>,
     /// Since when it is idle. `None` where it has carried no request yet.
     idle_since: Option<Instant>,
+    /// How long the application may take. Kept, since to put it off costs less than to make a new one for each request.
+    pub(super) patience: Pin<Box<Sleep>>,
 }
 
 impl<B> Link<B> {
@@ -155,7 +157,8 @@ where
         if !stream.connected().is_negotiated_h2() {
             let (sender, connection) = http1::Builder::new().handshake(stream).await?;
             let connection: Connection = Box::pin(connection.with_upgrades());
-            return Ok(Channel::Http1(Link { sender, connection: Some(connection), idle_since: None }));
+            let patience = Box::pin(tokio::time::sleep(self.upstream.timeout));
+            return Ok(Channel::Http1(Link { sender, connection: Some(connection), idle_since: None, patience }));
         }
         let (sender, connection) =
             http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).handshake(stream).await?;

@@ -6,6 +6,7 @@
 use std::pin::pin;
 
 use futures_util::future::{Either, select, try_join};
+use http::Request;
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -25,19 +26,22 @@ impl Closing {
 }
 
 /// What is left of a request's wish to change the protocol: the protocols that may be tunnelled. Without one, nothing of it is left.
-pub(super) fn restrict_wish(parts: &mut Parts, has_body: bool, closing: &Closing) {
-    let is_wish = !has_body && tokens(&parts.headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    let protocols: Vec<_> = tokens(&parts.headers, &UPGRADE).filter(|protocol| is_wish && is_tunnelled(protocol)).collect();
+pub(super) fn restrict_wish<B>(request: &mut Request<B>, has_body: bool, closing: &Closing) {
+    // hyper knows no wish in HTTP/1.0, as RFC 9110 §7.8 has it.
+    let is_wish = !has_body
+        && request.extensions().get::<OnUpgrade>().is_some()
+        && tokens(request.headers(), &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    let protocols: Vec<_> = tokens(request.headers(), &UPGRADE).filter(|protocol| is_wish && is_tunnelled(protocol)).collect();
     let protocols = HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok().filter(|protocols| !protocols.is_empty());
-    parts.headers.remove(HTTP2_SETTINGS);
+    request.headers_mut().remove(HTTP2_SETTINGS);
     match protocols {
         Some(protocols) => {
-            parts.headers.insert(UPGRADE, protocols);
-            parts.extensions.insert(closing.clone());
+            request.headers_mut().insert(UPGRADE, protocols);
+            request.extensions_mut().insert(closing.clone());
         }
         None => {
-            parts.headers.remove(UPGRADE);
-            parts.extensions.remove::<OnUpgrade>();
+            request.headers_mut().remove(UPGRADE);
+            request.extensions_mut().remove::<OnUpgrade>();
         }
     }
 }
@@ -56,18 +60,13 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// The wish of a request that may have one, for which its headers are set. Any other loses what is left of its own.
+    /// The wish of a request that has one, for which its headers are set.
     pub(super) fn take(parts: &mut Parts) -> Option<Self> {
-        let client = parts.extensions.remove::<OnUpgrade>();
+        let client = parts.extensions.remove::<OnUpgrade>()?;
         let closing = parts.extensions.remove::<Closing>();
-        let protocols = if client.is_some() { parts.headers.get(UPGRADE).cloned() } else { None };
-        let wish = client.zip(protocols).map(|(client, protocols)| Self { client, protocols, closing });
-        if wish.is_some() {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        } else {
-            parts.headers.remove(UPGRADE);
-        }
-        wish
+        let protocols = parts.headers.get(UPGRADE).cloned()?;
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        Some(Self { client, protocols, closing })
     }
 
     /// Whether the protocol that the application changes to is one of those asked for.
