@@ -239,14 +239,15 @@ fn is_written_plainly(local: &str) -> bool {
     !is_dot_atom && !quoted.contains("=?")
 }
 
-/// Characters that programs drop or that show as nothing: controls, blanks, joiners, directional marks, soft hyphen, selectors, tags.
+/// Characters that programs drop or that show as nothing: controls, blanks, joiners, directional marks, soft hyphen, selectors, tags; and what stands for
+/// bytes that are no UTF-8.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -353,6 +354,7 @@ mod tests {
             "a\u{200b}@example.com",      // zero-width space
             "a\u{ad}@example.com",        // soft hyphen
             "a@exam\u{ad}ple.com",        // soft hyphen, dropped by IDNA
+            "\u{fffd}a@example.com",      // bytes that are no UTF-8
             "a@bücher.xn--bcher-kva.com", // both IDNA forms in one name
             "a@xn--a.com",                // no A-label
             "a@xn--example.com",          // no A-label

@@ -170,14 +170,14 @@ impl fmt::Debug for Identifier {
     }
 }
 
-/// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them.
+/// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them. And what stands for bytes that are no UTF-8.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_programs_differ_about_names_nobody() {
-        for text in ["", "  ", "a\0b", "a\u{200b}", "a\u{ad}b", "a\r\nb", "\u{feff}a"] {
+        for text in ["", "  ", "a\0b", "a\u{200b}", "a\u{ad}b", "a\r\nb", "\u{feff}a", "\u{fffd}a"] {
             for kind in [Identifies::Username, Identifies::Id, Identifies::Token] {
                 assert_eq!(Identifier::parse(kind, text), Err(IdentifierError::Invisible), "{text:?}");
             }
