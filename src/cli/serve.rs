@@ -85,7 +85,7 @@ impl Serve {
 async fn guarded(config: &Config, site: &Site, state: State, audit: JsonLines) -> Result<GatekeeperLayer, Failure> {
     let gatekeeper = Gatekeeper::builder()
         .directory(directory(site, state).await?)
-        .domains(config.rdap.clone().build().await?)
+        .domains(config.rdap.clone().starts_without_bootstrap(true).build().await?)
         .audit(audit)
         .record_allowed(site.record_allowed)
         .policy(config.policy.clone())

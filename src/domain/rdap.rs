@@ -51,7 +51,7 @@ impl Rdap {
     /// Settings other than those of [`Rdap::iana`].
     #[must_use]
     pub fn builder() -> RdapBuilder {
-        RdapBuilder { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: Vec::new(), allow_insecure: false }
+        RdapBuilder { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: Vec::new(), allow_insecure: false, starts_without: false }
     }
 
     async fn ask(&self, base: &Url, domain: &RegistrableDomain) -> Result<Report, SourceError> {
@@ -83,8 +83,14 @@ fn calls_renewals_reregistrations(url: &Url) -> bool {
 #[async_trait]
 impl DomainSource for Rdap {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
-        let services = self.bootstrap.services(&self.client);
-        let bases = self.overrides.find(domain).or_else(|| services.find(domain)).unwrap_or_default();
+        let services;
+        let bases = match self.overrides.find(domain) {
+            Some(bases) => bases,
+            None => {
+                services = self.bootstrap.services(&self.client)?;
+                services.find(domain).unwrap_or_default()
+            }
+        };
         let mut answer = Err(SourceError::NoService { top_level: domain.top_level().to_owned() });
         // RFC 9224 §4: the URLs are alternatives. Only one that can't be reached calls for the next.
         for base in bases.iter().filter(|base| self.client.permits(base)) {
@@ -103,6 +109,7 @@ pub struct RdapBuilder {
     bootstrap: String,
     overrides: Vec<(String, String)>,
     allow_insecure: bool,
+    starts_without: bool,
 }
 
 impl RdapBuilder {
@@ -127,6 +134,14 @@ impl RdapBuilder {
         self
     }
 
+    /// Starts even where the bootstrap file is at a URL and can't be had now, as a whole site must not be down for it. It is asked for again soon; until it is
+    /// there, no domain can be looked up but those of an [override](Self::server).
+    #[must_use]
+    pub const fn starts_without_bootstrap(mut self, starts: bool) -> Self {
+        self.starts_without = starts;
+        self
+    }
+
     /// Loads the bootstrap file.
     ///
     /// # Errors
@@ -142,7 +157,7 @@ impl RdapBuilder {
             }
             overrides.add(&suffix, vec![url]);
         }
-        let bootstrap = Bootstrap::load(self.bootstrap, &client).await?;
+        let bootstrap = Bootstrap::load(self.bootstrap, self.starts_without, &client).await?;
         Ok(Rdap { client, bootstrap, overrides })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
-use reset_gatekeeper::testing::{Registry, time};
+use reset_gatekeeper::testing::{Fault, Registry, time};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
@@ -362,4 +362,26 @@ async fn a_key_in_another_form_than_the_directorys_is_refused() {
         assert_eq!(confirm(id).await, 403, "{id}");
         assert_eq!(place.records().last().unwrap()["reasons"][0], "target_invalid");
     }
+}
+
+/// A whole site must not be down because the list of registries can't be had: only who can't be judged is blocked, and not for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn it_starts_without_the_list_of_registries() {
+    let place = Place::open().await;
+    place.registry.fault(Fault::Status(503, None));
+    let text = std::fs::read_to_string(place.path("gatekeeper.toml")).unwrap();
+    let text = text.replace("\"dns.json\"", &format!("\"{}\"", place.registry.bootstrap_url()));
+    std::fs::write(place.path("gatekeeper.toml"), text).unwrap();
+    let sidecar = place.serve().await;
+    assert_eq!(sidecar.page().await.0, 200);
+    assert_eq!(sidecar.reset("good@healthy.com").await, 403);
+    assert_eq!(place.records().last().unwrap()["reasons"][0], "domain_unknown");
+    place.registry.fault(None);
+    for _ in 0..300 {
+        if sidecar.reset("good@healthy.com").await == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    unreachable!("it never looked again");
 }

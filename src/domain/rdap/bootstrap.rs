@@ -1,7 +1,7 @@
 //! Which RDAP server is authoritative for a name (RFC 9224): IANA's bootstrap file, kept current.
 //!
-//! The file is loaded once at the start, where a failure is an error, and again a day later when somebody asks; while that fails, the
-//! last good copy stays. It is parsed leniently, since one bad entry must not blind us to a thousand good ones.
+//! The file is loaded once at the start, where a failure is an error unless a site must start without it, and again a day later when somebody asks; while
+//! that fails, the last good copy stays. It is parsed leniently, since one bad entry must not blind us to a thousand good ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,6 +18,8 @@ use crate::domain::SourceError;
 /// IANA serves the file with `max-age=86400`.
 const REFRESH_AFTER: Duration = Duration::from_secs(86_400);
 const RETRY_AFTER: Duration = Duration::from_secs(600);
+/// As long as there is no copy at all, nobody can be judged.
+const FIRST_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Base URLs by the domain that they serve, in A-labels and lower case.
 #[derive(Debug, Default)]
@@ -71,23 +73,36 @@ pub(super) fn base_url(text: &str) -> Option<Url> {
 #[derive(Debug)]
 pub(super) struct Bootstrap {
     location: String,
-    services: RwLock<Arc<Services>>,
+    /// `None` as long as it could not be loaded.
+    services: RwLock<Option<Arc<Services>>>,
     refresh_at: Mutex<Instant>,
 }
 
 impl Bootstrap {
-    pub(super) async fn load(location: String, client: &Client) -> Result<Arc<Self>, SourceError> {
-        let services = load(&location, client).await?;
-        Ok(Arc::new(Self { location, services: RwLock::new(Arc::new(services)), refresh_at: Mutex::new(Instant::now() + REFRESH_AFTER) }))
+    /// Loads the file. Where it is elsewhere and can't be had now, that is an error unless `starts_without` it.
+    pub(super) async fn load(location: String, starts_without: bool, client: &Client) -> Result<Arc<Self>, SourceError> {
+        let (services, refresh_after) = match load(&location, client).await {
+            Ok(services) => (Some(Arc::new(services)), REFRESH_AFTER),
+            Err(error) if starts_without && location.contains("://") => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the RDAP bootstrap file can't be had, so no domain can be looked up yet"
+                );
+                (None, FIRST_RETRY_AFTER)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Arc::new(Self { location, services: RwLock::new(services), refresh_at: Mutex::new(Instant::now() + refresh_after) }))
     }
 
-    /// The services as last loaded. Once a day this starts a reload, which no caller waits for.
-    pub(super) fn services(self: &Arc<Self>, client: &Client) -> Arc<Services> {
+    /// The services as last loaded. Once a day, or soon where there are none yet, this starts a reload, which no caller waits for.
+    pub(super) fn services(self: &Arc<Self>, client: &Client) -> Result<Arc<Services>, SourceError> {
         if self.claim_refresh() {
             let (this, client) = (Arc::clone(self), client.clone());
             tokio::spawn(async move { this.refresh(&client).await });
         }
-        Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner))
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner).clone();
+        services.ok_or_else(|| SourceError::Unusable { url: self.location.clone(), what: "the bootstrap file could not be loaded yet" })
     }
 
     /// Whether a reload is due and this caller is the one to do it.
@@ -95,7 +110,8 @@ impl Bootstrap {
         let mut refresh_at = self.refresh_at.lock().unwrap_or_else(PoisonError::into_inner);
         let due = *refresh_at <= Instant::now();
         if due {
-            *refresh_at = Instant::now() + RETRY_AFTER;
+            let is_there = self.services.read().unwrap_or_else(PoisonError::into_inner).is_some();
+            *refresh_at = Instant::now() + if is_there { RETRY_AFTER } else { FIRST_RETRY_AFTER };
         }
         due
     }
@@ -103,12 +119,12 @@ impl Bootstrap {
     async fn refresh(&self, client: &Client) {
         match load(&self.location, client).await {
             Ok(services) => {
-                *self.services.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(services);
+                *self.services.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(services));
                 *self.refresh_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + REFRESH_AFTER;
             }
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the RDAP bootstrap file could not be loaded anew; the last good copy stays"
+                "the RDAP bootstrap file could not be loaded anew; the last good copy stays, if there is one"
             ),
         }
     }
@@ -165,8 +181,8 @@ mod tests {
         let write = |base: &str| std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["{base}"]]]}}"#)).unwrap();
         write("https://one.example/");
         let client = Client::new(false).unwrap();
-        let bootstrap = Bootstrap::load(file.path().display().to_string(), &client).await.unwrap();
-        let current = || found(&bootstrap.services(&client), "example.com").unwrap();
+        let bootstrap = Bootstrap::load(file.path().display().to_string(), false, &client).await.unwrap();
+        let current = || found(&bootstrap.services(&client).unwrap(), "example.com").unwrap();
 
         write("https://two.example/");
         tokio::time::advance(REFRESH_AFTER - Duration::from_secs(60)).await;
