@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
 use http_body::Body;
@@ -124,7 +124,7 @@ where
         if must_be_new {
             return self.connect(protocols).await;
         }
-        match std::future::poll_fn(|cx| Poll::Ready(self.reuse(cx))).await {
+        match self.reuse() {
             Some(link) => Ok(Channel::Http1(link)),
             None => self.connect(protocols).await,
         }
@@ -138,18 +138,11 @@ where
         shared.clone().map(Channel::Http2)
     }
 
-    fn reuse(&self, cx: &mut Context<'_>) -> Option<Link<B>> {
-        loop {
-            let mut link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).links.pop()?;
-            if link.idle_since.is_none_or(|since| since.elapsed() >= self.upstream.keep_idle) {
-                continue;
-            }
-            // Nobody has looked at it meanwhile: this is where a connection that the application closed is noticed.
-            link.drive(cx);
-            if link.connection.is_some() && link.sender.is_ready() {
-                return Some(link);
-            }
-        }
+    /// The connection that has been idle for the shortest time. Should the application have closed it, then the request comes back unsent.
+    fn reuse(&self) -> Option<Link<B>> {
+        let link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).links.pop()?;
+        // The others are older still.
+        link.idle_since.filter(|since| since.elapsed() < self.upstream.keep_idle).map(|_| link)
     }
 
     async fn connect(&self, protocols: Protocols) -> Result<Channel<B>, BoxError> {

@@ -198,6 +198,28 @@ async fn a_big_download_goes_as_fast_as_the_client_reads() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_reads_does_not_hold_the_upload_up() {
+    let application = Application::open().await;
+    let front = Front::open(application.address).await;
+    let mut client = front.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhe").await;
+    let mut wire = application.accept().await;
+    wire.head().await;
+    wire.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n")).await;
+    let (mut application, _) = pushed(wire.into_stream()).await;
+    client.send("ho").await;
+    // What came with the head is in no buffer of the test's any more, or is the first to be read.
+    let mut sent = [0; 4];
+    let arrived = tokio::time::timeout(SOON, async {
+        while !sent.ends_with(b"ho") {
+            sent.rotate_left(1);
+            application.read_exact(&mut sent[3..]).await.unwrap();
+        }
+    });
+    arrived.await.expect("the upload waits for the download");
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_ask_is_closed() {
     let application = Application::open().await;
     let front = Front::with(Server::new().limits(Limits::default().header_timeout(BRIEF)), upstream(application.address)).await;
