@@ -64,6 +64,12 @@ impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
     }
 }
 
+/// A piece of a body that is worth a frame of its own.
+const SMALL: usize = 1024;
+
+/// One to which no small ones are added any more, since that may copy it.
+const LARGE: usize = 64 * 1024;
+
 /// How reading a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -97,9 +103,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
             match rest.frame().await {
                 Some(Ok(frame)) => {
                     self.length += frame.data_ref().map_or(0, Bytes::len);
-                    if frame.data_ref().is_none_or(|data| !data.is_empty()) {
-                        self.frames.push_back(frame);
-                    }
+                    self.push(frame);
                 }
                 Some(Err(error)) => {
                     self.error = Some(error);
@@ -112,6 +116,32 @@ impl<B: Body<Data = Bytes>> Read<B> {
             }
         }
         if self.error.is_some() { Reading::Failed } else { Reading::Complete }
+    }
+
+    /// Keeps `frame`, a small one in the same piece as those before: a body of single bytes costs no more than another.
+    fn push(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) if data.len() >= SMALL => self.frames.push_back(Frame::data(data)),
+            Ok(data) => {
+                let last = self.frames.pop_back().map(Frame::into_data);
+                let mut joined = match last {
+                    Some(Ok(last)) if last.len() < LARGE => last.try_into_mut().unwrap_or_else(|last| BytesMut::from(&*last)),
+                    Some(Ok(last)) => {
+                        self.frames.push_back(Frame::data(last));
+                        BytesMut::new()
+                    }
+                    Some(Err(trailers)) => {
+                        self.frames.push_back(trailers);
+                        BytesMut::new()
+                    }
+                    None => BytesMut::new(),
+                };
+                joined.extend_from_slice(&data);
+                self.frames.push_back(Frame::data(joined.freeze()));
+            }
+            Err(trailers) => self.frames.push_back(trailers),
+        }
     }
 
     /// All data read so far, in one piece.

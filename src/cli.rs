@@ -59,5 +59,7 @@ pub(crate) fn wait_for(command: impl Future<Output = Result<ExitCode, Failure>>)
 /// `error` with all that caused it, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.ends_with(&cause) { text } else { format!("{text}: {cause}") })
 }

@@ -11,8 +11,11 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+
 use self::layers::Origin;
 use self::sections::Sections;
+use crate::account::DirectoryError;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::{Rdap, RdapBuilder};
 use crate::policy::{OnUnknown, Policy};
@@ -86,6 +89,22 @@ impl Config {
         let (sections, origin) = Origin::read::<Sections>(file, overrides)?;
         let config = Self { policy: policy(&sections), cache: cache(&sections), rdap: rdap(&sections, &origin), sections, origin };
         Ok(config)
+    }
+
+    /// `error`, which the directory met when it was opened, where the configuration has the query, or else the address, that it is about.
+    #[must_use]
+    pub fn directory_error(&self, error: &DirectoryError, told: &str) -> ConfigError {
+        let section = self.sections.directory.as_ref();
+        let query = match error {
+            DirectoryError::Query { query, .. } => Some(query.as_str()),
+            _ => None,
+        };
+        let span = section.and_then(|section| match query {
+            Some(query) => section.get_ref().span_of(query),
+            None => section.get_ref().url.as_ref().map(Spanned::span),
+        });
+        let what = format!("`directory.{}`: {told}", query.unwrap_or("url"));
+        self.origin.at(span.or_else(|| section.map(Spanned::span)).unwrap_or_default(), what)
     }
 
     /// Whether any key is there that only a guarded site needs.

@@ -78,7 +78,7 @@ fn letter_for_letter(text: &str) -> String {
     let is_hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let missing = SHORTEST.saturating_sub(text.chars().count());
     let letters = text.chars().chain(std::iter::repeat_n('x', missing));
-    letters
+    let alike: String = letters
         .filter_map(|letter| match letter {
             '0'..='9' => random(b"0123456789").next(),
             'a'..='f' if is_hexadecimal => random(b"abcdef").next(),
@@ -87,7 +87,8 @@ fn letter_for_letter(text: &str) -> String {
             letter if letter.is_alphabetic() => random(b"abcdefghijklmnopqrstuvwxyz").next(),
             other => Some(other),
         })
-        .collect()
+        .collect();
+    if alike == text { random(b"abcdefghijklmnopqrstuvwxyz").take(SHORTEST).collect() } else { alike }
 }
 
 /// Letters of `alphabet` without end.
@@ -163,6 +164,8 @@ impl Plan {
                 }
                 plan.restoration.add(new.trim(), found.text.trim());
             }
+            // An application that decodes what stands there may show the name itself.
+            plan.restoration.add(&replacement.name, &replacement.requested.name);
         }
         Some(plan)
     }

@@ -21,6 +21,9 @@ use crate::verdict::{Reason, Verdict};
 /// How long the directory and the audit log may take before a guarded request is answered 503.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// By how much the clock of who wrote a verification down may be ahead of ours.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// How many names are tried until one is nobody's.
 const ATTEMPTS: usize = 8;
 
@@ -202,7 +205,8 @@ impl Inner {
         };
         // A verification of the future, by a clock ahead of ours, counts as one of this moment, also when the answer is there.
         let asked_at = self.clock.now();
-        let verified_at = account.verified_at.map(|at| at.min(asked_at));
+        // One of a later day is no time of a verification: it would hide every registration to come.
+        let verified_at = account.verified_at.filter(|at| *at <= asked_at + DAY).map(|at| at.min(asked_at));
         let since = verified_at.unwrap_or(SystemTime::UNIX_EPOCH);
         let sighting = match &domain {
             Some(domain) if account.verified => self.domains.sighting(domain, since).await.ok(),

@@ -122,7 +122,9 @@ impl Identifier {
             Self::Email(mailbox) => mailbox.spellings().chain([mailbox.as_str().to_owned()]).collect(),
             Self::Username(name) => {
                 let unified: String = name.nfkc().collect();
-                vec![name.clone(), unified.to_lowercase().nfkc().collect(), unified]
+                // Upper case first makes one of dotless i and i, of the two small sigmas, of long s and s.
+                let folded = unified.to_uppercase().to_lowercase();
+                vec![name.clone(), unified.to_lowercase().nfkc().collect(), folded.nfkc().collect(), unified]
             }
             Self::Id(id) => vec![id.as_str().to_owned()],
             Self::Token(token) => vec![token.clone()],
@@ -197,8 +199,13 @@ mod tests {
 
     #[test]
     fn a_username_is_looked_up_in_all_its_spellings() {
-        for (name, spellings) in [("jo", &["jo"][..]), (" Jo ", &["Jo", "jo"]), ("Ｊo", &["Jo", "jo", "Ｊo"]), ("Иван", &["Иван", "иван"])]
-        {
+        for (name, spellings) in [
+            ("jo", &["jo"][..]),
+            (" Jo ", &["Jo", "jo"]),
+            ("mıke", &["mike", "mıke"]),
+            ("Ｊo", &["Jo", "jo", "Ｊo"]),
+            ("Иван", &["Иван", "иван"]),
+        ] {
             assert_eq!(Identifier::parse(Identifies::Username, name).unwrap().spellings(), spellings);
         }
     }

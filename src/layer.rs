@@ -45,6 +45,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a content type holds of whose bodies some framework takes the method. Rack reads `multipart/mixed` and `multipart/related` too.
 const MAY_HOLD_OVERRIDE: [&[u8]; 3] = [b"form", b"json", b"multipart"];
 
+/// Headers that tell one body from another, and so a made-up name from the caller's own.
+const OF_ONE_BODY: [&str; 5] = ["etag", "content-md5", "digest", "content-digest", "repr-digest"];
+
+/// Headers in which some application looks for the host that was asked.
+const OTHER_HOSTS: [&str; 5] = ["x-forwarded-server", "x-forwarded-port", "x-original-host", "x-http-host-override", "x-host"];
+
 /// How many bytes of an answer are read to put the caller's name back. A page that says "we have sent you a mail" is much shorter.
 const ANSWER_LIMIT: usize = 1024 * 1024;
 
@@ -159,33 +165,29 @@ fn refuse_upgrade<B>(request: &mut Request<B>) {
 }
 
 /// A request that may be a recovery request, from its body to its answer.
-async fn judged<S, B, R>(settings: Arc<Settings>, ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
-where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-    B: Body<Data = Bytes>,
-    R: Body<Data = Bytes>,
-{
-    let leaves_at = Instant::now() + settings.reply.floor;
-    let response = answered(&settings, ready, request).await;
-    if !settings.reply.floor.is_zero() {
-        sleep_until(leaves_at).await;
-    }
-    response
-}
-
-async fn answered<S, B, R>(settings: &Settings, mut ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
+async fn judged<S, B, R>(settings: Arc<Settings>, mut ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: Body<Data = Bytes>,
     R: Body<Data = Bytes>,
 {
     let (mut parts, body) = request.into_parts();
-    let (mut read, outcome) = settings.outcome(&parts, body).await;
+    let (mut read, read_at, outcome) = settings.outcome(&parts, body).await;
+    // Before the application is asked, so that what it takes is added to the floor alike for everybody, and a slow check doesn't show.
+    if !settings.reply.floor.is_zero() {
+        sleep_until(read_at + settings.reply.floor).await;
+    }
     match outcome {
         Outcome::Passed { verdict, host } => {
             settings.prepare(&mut parts, host);
+            let is_judged = verdict.is_some();
             drop(verdict.map(|verdict| parts.extensions.insert(verdict)));
-            ready.call(Request::from_parts(parts, read.into_body())).await.map(|response| response.map(ResponseBody::application))
+            let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
+            if is_judged && settings.reply.decoys_at().is_some() {
+                // What is done with the answer to a blocked caller is done with everybody's.
+                return Ok(restored(response, &Restoration::default()).await);
+            }
+            Ok(response.map(ResponseBody::application))
         }
         Outcome::Decoyed { plan, verdict, host } => {
             settings.prepare(&mut parts, host);
@@ -208,6 +210,9 @@ where
 /// The answer of the application to a request with a made-up name, as its caller may see it.
 async fn restored<R: Body<Data = Bytes>>(mut response: Response<R>, restoration: &Restoration) -> Response<ResponseBody<R>> {
     restoration.headers(response.headers_mut());
+    for name in OF_ONE_BODY {
+        response.headers_mut().remove(name);
+    }
     if !Restoration::reads(response.headers()) {
         return response.map(ResponseBody::application);
     }
@@ -291,27 +296,28 @@ impl<'h> Head<'h> {
 }
 
 impl Settings {
-    /// What becomes of a request, and its body as far as it was read.
-    async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (Read<B>, Outcome) {
+    /// What becomes of a request, its body as far as it was read, and when that was.
+    async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (Read<B>, Instant, Outcome) {
         let guards = self.guards.at(parts.uri.path());
         let query = Query::read(&parts.uri);
         let head = query.as_ref().map(|query| Head { parts, query, guards: &guards });
         let mut read = Read::new(body);
         let host = guards.iter().find_map(|guard| guard.host.clone());
         if head.is_ok_and(|head| !head.needs_body()) {
-            return (read, Outcome::Passed { verdict: None, host });
+            return (read, Instant::now(), Outcome::Passed { verdict: None, host });
         }
         let requested = match head {
             Ok(head) => head.requested(&mut read).await.and_then(|requested| self.replaceable(requested)),
             Err(refusal) => Err(*refusal),
         };
+        let read_at = Instant::now();
         let occasion = Occasion { request: Some(parts), enforced: self.reply.enforces() };
         let outcome = match requested {
             Ok(requested) if requested.is_empty() => Outcome::Passed { verdict: None, host },
             Ok(requested) => self.decided(&requested, &mut read, occasion, host).await,
             Err(refusal) => self.refused(refusal, occasion, host).await,
         };
-        (read, outcome)
+        (read, read_at, outcome)
     }
 
     /// In decoy mode, only what could be replaced is looked up at all: else the answer would depend on whether it is blocked.
@@ -404,8 +410,11 @@ fn pin_host(parts: &mut Parts, host: HeaderValue) {
     if parts.headers.contains_key(&forwarded) {
         parts.headers.insert(forwarded, host.clone());
     }
-    // RFC 7239 §5.3: it may name a host too.
+    // RFC 7239 §5.3: it may name a host too. So may what a proxy before us added.
     parts.headers.remove(FORWARDED);
+    for name in OTHER_HOSTS {
+        parts.headers.remove(name);
+    }
     parts.headers.insert(HOST, host);
 }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let usual = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     let exit = match arguments.command {
         Command::Serve(serve) => serve.run(),
         Command::Verified(verified) => cli::wait_for(verified.run()),

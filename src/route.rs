@@ -163,7 +163,9 @@ impl Guard {
         match &self.methods {
             None => !is_safe(method),
             // What answers GET answers HEAD too (RFC 9110 §9.3.2), and what CONNECT opens can't be judged.
-            Some(methods) => methods.iter().any(|one| is(one) || (*one == Method::GET && is(&Method::HEAD))) || is(&Method::CONNECT),
+            Some(methods) => {
+                methods.iter().any(|one| is(one) || (one.as_str().eq_ignore_ascii_case("GET") && is(&Method::HEAD))) || is(&Method::CONNECT)
+            }
         }
     }
 
@@ -326,6 +328,12 @@ impl Pattern {
         if !path.starts_with('/') {
             return Err("it does not begin with a slash".to_owned());
         }
+        if path.contains(['%', '?', '#', '\\']) || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err("it is compared decoded and without query, so it holds no `%`, `?`, `#`, `\\` or blank".to_owned());
+        }
+        if path.contains("//") || path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err("it is compared without empty and dot segments, so it has none".to_owned());
+        }
         let trimmed = path.trim_end_matches('/');
         let path = if trimmed.is_empty() { "/" } else { trimmed };
         let (mut folded, mut in_parameter) = (String::with_capacity(path.len()), false);
@@ -349,28 +357,34 @@ impl Pattern {
 
     /// Where the parameter `name` stands in a path of as many segments as the pattern has.
     fn span(&self, path: &str, name: &str) -> Option<Range<usize>> {
-        let (before, after) = self.text.split_once(&format!("{{{name}}}"))?;
+        let catch_all = format!("{{*{name}}}");
+        let (before, after) = self.text.split_once(&format!("{{{name}}}")).or_else(|| self.text.split_once(&catch_all))?;
+        let takes_all = self.text.contains(&catch_all);
         let is_alone = |other: &str| !other.contains('{');
         let (lead, prefix) = before.rsplit_once('/')?;
         let (suffix, rest) = after.split_once('/').map_or((after, ""), |(suffix, rest)| (suffix, rest));
         let segments = |text: &str| text.split('/').filter(|segment| !segment.is_empty()).count();
         let path = path.trim_end_matches('/');
-        if !is_alone(prefix) || !is_alone(suffix) || path.contains("//") || segments(path) != segments(lead) + 1 + segments(rest) {
+        let is_as_long = segments(path) == segments(lead) + 1 + segments(rest) || (takes_all && segments(path) > segments(lead));
+        if !is_alone(prefix) || !is_alone(suffix) || path.contains("//") || !is_as_long {
             return None;
         }
         let mut start = 1;
         for segment in path.get(1..)?.split('/').take(segments(lead)) {
             start += segment.len() + 1;
         }
-        let end = path.get(start..)?.find('/').map_or(path.len(), |length| start + length);
+        let end = path.get(start..)?.find('/').filter(|_| !takes_all).map_or(path.len(), |length| start + length);
         let span = start + prefix.len()..end.checked_sub(suffix.len())?;
         (span.start < span.end).then_some(span)
     }
 
     fn parameter(&self, reading: &Reading<'_>, name: &str) -> Option<String> {
         let folded: &str = &reading.folded;
-        let found = self.router.at(folded).ok()?;
-        let value = found.params.get(name)?;
+        let in_path = |path| self.router.at(path).ok().and_then(|found| found.params.get(name));
+        let value = in_path(folded).or_else(|| {
+            let mut others = reading.other_ends().filter(|_| reading.has_other_ends && !self.ends_in_parameter);
+            others.find_map(in_path)
+        })?;
         // The router saw the path in lower case; the value stands at the same characters of the path as it was spelled.
         let before = folded.get(..(value.as_ptr() as usize).checked_sub(folded.as_ptr() as usize)?)?.chars().count();
         let spelled = reading.spelled.chars().skip(before).take(value.chars().count());

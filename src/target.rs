@@ -101,6 +101,14 @@ impl Target {
         }
     }
 
+    /// The member of the top object in which the account stands, where that is an object itself.
+    fn object(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Json(pointer) => pointer.object(),
+            Place::Form(_) | Place::Query(_) | Place::Path(_) | Place::Header(_) => None,
+        }
+    }
+
     /// The field name that a framework which merges query, body and path would look for.
     fn field(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
@@ -139,6 +147,9 @@ pub enum Missing {
     #[default]
     Refuse,
     /// Let it through: the endpoint serves other purposes too.
+    ///
+    /// A caller who can choose where the account stands then chooses a place that isn't looked at: in GraphQL a literal in the query, or a variable of another name. So this
+    /// protects only where the application takes recovery requests in the one form that the targets name, as with persisted queries.
     Pass,
 }
 
@@ -196,7 +207,16 @@ impl<'b> Body<'b> {
         if all_of(headers, &CONTENT_ENCODING).any(|(_, coding)| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(Refusal::unsupported("The body must not have a content encoding."));
         }
-        let text = || std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."));
+        let text = || {
+            let text = std::str::from_utf8(body).map_err(|_| Refusal::undecodable("The form is not UTF-8."))?;
+            // Some applications try JSON first, whatever the type says.
+            let is_array = text.trim_start().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(['{', '"']));
+            if text.trim_start().starts_with('{') || is_array {
+                Err(Refusal::undecodable("The form may be read as JSON."))
+            } else {
+                Ok(text)
+            }
+        };
         if is_plain_form(headers) {
             return form::fields(text()?, Spot::Form).and_then(in_utf8);
         }
@@ -368,6 +388,11 @@ impl<'r> Readable<'r> {
         for target in &guard.targets {
             let Some(field) = target.field() else { continue };
             let is_listed = |is_twin: &dyn Fn(&Place) -> bool| guard.targets.iter().any(|target| is_twin(&target.0));
+            // An object may come as a text in a field: GraphQL servers take `variables` from the query.
+            let is_of_object = |name: &str| target.object().is_some_and(|object| is_lookalike(name, object));
+            if self.query.0.iter().any(|field| is_of_object(&field.name)) {
+                return Err(Refusal::ambiguous("The query names what the account is looked for in."));
+            }
             if !self.query.0.is_empty() && !is_listed(&|place| matches!(place, Place::Query(name) if *name == field)) {
                 values.extend(form::only(&field, &self.query.0)?);
             }
@@ -376,6 +401,9 @@ impl<'r> Readable<'r> {
                     values.extend(form::only(&field, fields)?);
                 }
                 Body::Json(body) => {
+                    if form::may_hold(&field, body) {
+                        return Err(Refusal::ambiguous("The body may be read as a form that names the account."));
+                    }
                     let pointer = json::Pointer::to_field_of(&field);
                     if !is_listed(&|place| matches!(place, Place::Json(listed) if *listed == pointer)) {
                         values.extend(json::only(&pointer, body, guard.counts_numbers())?);

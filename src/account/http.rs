@@ -28,9 +28,10 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::account::columns::{self, Value};
-use crate::account::{Account, AccountId, Directory, DirectoryError};
+use crate::account::{Account, AccountId, Directory, DirectoryError, IdKind};
 use crate::identifier::Identifier;
 use crate::verdict::Reason;
 use crate::{answer, clock};
@@ -49,6 +50,7 @@ pub struct HttpDirectory {
     http: reqwest::Client,
     base: Url,
     authorization: Option<HeaderValue>,
+    keys: IdKind,
 }
 
 /// One of the three questions.
@@ -131,7 +133,29 @@ impl HttpDirectory {
             .redirect(Policy::none())
             .build()
             .map_err(|error| DirectoryError::unavailable("starting the HTTP client", error))?;
-        Ok(Self { http, base, authorization: None })
+        Ok(Self { http, base, authorization: None, keys: IdKind::Text })
+    }
+
+    /// What the application's keys are. Texts by default; a request that names its account by what is no such key is refused.
+    #[must_use]
+    pub const fn keys(mut self, kind: IdKind) -> Self {
+        self.keys = kind;
+        self
+    }
+
+    /// All texts under which the application may know a name.
+    fn spellings(&self, identifier: &Identifier) -> Vec<String> {
+        let mut spellings = identifier.spellings();
+        if let (Identifier::Id(id), IdKind::Uuid) = (identifier, self.keys)
+            && let Ok(uuid) = Uuid::parse_str(id.as_str())
+        {
+            let written = [uuid.hyphenated().to_string(), uuid.simple().to_string()];
+            spellings.extend(written.iter().map(|text| text.to_ascii_uppercase()));
+            spellings.extend(written);
+            spellings.sort_unstable();
+            spellings.dedup();
+        }
+        spellings
     }
 
     /// Sends `token` with each question, as a bearer token (RFC 6750 §2.1).
@@ -180,8 +204,12 @@ impl fmt::Debug for HttpDirectory {
 
 #[async_trait]
 impl Directory for HttpDirectory {
+    fn admits(&self, id: &AccountId) -> bool {
+        self.keys.admits(id.as_str())
+    }
+
     async fn find(&self, identifier: &Identifier) -> Result<Vec<Account>, DirectoryError> {
-        let asked = Find { by: identifier.kind().as_str(), values: &identifier.spellings() };
+        let asked = Find { by: identifier.kind().as_str(), values: &self.spellings(identifier) };
         let answer = self.ask(FIND, &asked).await.map_err(|error| match error {
             DirectoryError::Refused { status: NOT_IMPLEMENTED, .. } => DirectoryError::Unsupported(identifier.kind()),
             error => error,

@@ -34,7 +34,9 @@ impl IdKind {
             Self::Text if text.is_empty() => Vec::new(),
             Self::Text => vec![Key::Text(text.to_owned())],
             Self::Uuid => uuid(text).map_or_else(Vec::new, |uuid| {
-                let mut texts = vec![uuid.to_string(), uuid.simple().to_string(), text.to_owned()];
+                let written = [uuid.hyphenated().to_string(), uuid.simple().to_string()];
+                let upper = written.clone().map(|text| text.to_ascii_uppercase());
+                let mut texts: Vec<String> = written.into_iter().chain(upper).chain([text.to_owned()]).collect();
                 texts.sort_unstable();
                 texts.dedup();
                 texts.into_iter().map(Key::Text).chain([Key::Uuid(uuid)]).collect()
@@ -63,7 +65,7 @@ impl Value {
             (IdKind::Uuid, Self::Bytes(bytes)) if bytes.len() == 16 => {
                 Uuid::from_slice(&bytes).map(Key::Uuid).map_err(|error| error.to_string())
             }
-            (kind, value) => Err(format!("{}, which is no key where `id` is \"{kind}\"", value.describe())),
+            (kind, value) => Err(format!("{}, which is no key where `directory.id` is \"{kind}\"", value.describe())),
         }
     }
 }
@@ -125,7 +127,7 @@ mod tests {
         let uuid = "67E55044-10B1-426F-9247-BB680E5FE0C8";
         assert_eq!(IdKind::Integer.forms("42"), [Key::Integer(42)]);
         assert_eq!(IdKind::Text.forms("042"), [Key::Text("042".to_owned())]);
-        assert_eq!(IdKind::Uuid.forms(uuid).len(), 4);
+        assert_eq!(IdKind::Uuid.forms(uuid).len(), 5);
         for (kind, text) in [(IdKind::Integer, "042"), (IdKind::Text, ""), (IdKind::Uuid, "42")] {
             assert_eq!(kind.forms(text), []);
         }

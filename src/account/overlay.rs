@@ -5,7 +5,7 @@
 //! 3. A row is un-verified where the entry says so, unless the row's own time is later: then the application verified the address again.
 //! 4. Where the directory can un-verify an account itself, it does; else, also where it says so only when it is asked, the state keeps it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -14,6 +14,9 @@ use crate::clock::Clock;
 use crate::identifier::{Identifier, Identifies};
 use crate::state::{State, StateError, Unverification};
 use crate::verdict::Reason;
+
+/// By how much the application's clock may be ahead of ours.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A directory, and what the state knows about its accounts.
 pub struct Overlay<D> {
@@ -49,10 +52,11 @@ impl<D: Directory> Overlay<D> {
     /// `rows` as they are with what the state knows. One query, and none about no rows.
     async fn laid_over(&self, mut rows: Vec<Account>) -> Result<Vec<Account>, DirectoryError> {
         if !rows.is_empty() {
+            let now = self.clock.now();
             let entries = self.state.unverifications(&rows).await.map_err(unavailable("reading un-verifications"))?;
             for row in &mut rows {
                 if let Some(entry) = entries.iter().find(|entry| is_about(entry, row)) {
-                    apply(entry, row);
+                    apply(entry, row, now);
                 }
             }
         }
@@ -117,8 +121,9 @@ fn is_about(entry: &Unverification, row: &Account) -> bool {
     entry.account == row.id && entry.email.eq_ignore_ascii_case(&row.email)
 }
 
-fn apply(entry: &Unverification, row: &mut Account) {
-    let is_newer = |at: SystemTime| row.verified_at.is_some_and(|own| own > at);
+/// A time of the future is no time of a verification.
+fn apply(entry: &Unverification, row: &mut Account, now: SystemTime) {
+    let is_newer = |at: SystemTime| row.verified_at.is_some_and(|own| own > at && own <= now + DAY);
     if entry.unverified_at.is_some_and(|at| !is_newer(at)) {
         row.verified = false;
     }

@@ -217,7 +217,7 @@ fn lock(file: &File) -> io::Result<()> {
             outcome => return outcome.map_err(io::Error::from),
         }
     }
-    Err(TryLockError::WouldBlock.into())
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is using it"))
 }
 
 /// Cuts off a partial last line, and reads where the chain ends.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use reset_gatekeeper::account::{Directory, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
+use reset_gatekeeper::account::{Directory, DirectoryError, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
 use reset_gatekeeper::audit::JsonLines;
 use reset_gatekeeper::config::{Config, Site, Store};
 use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
-use super::{Failure, configuration_with};
+use super::{Failure, chain, configuration_with};
 
 /// How long the last of the audit log's heads may take to be kept.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -50,6 +50,7 @@ impl Serve {
         let audit = JsonLines::open(&site.audit).await?;
         let keeping_heads = keep_heads(&audit, &site, state.clone()).await?;
         let layer = guarded(&config, &site, state, audit).await?;
+        eprintln!("reset-gatekeeper: {}", site.summary());
         let proxy = Proxy::new(Upstream::new(site.upstream.clone()).timeout(site.timeout))?;
         let mut server = Server::new().trusted_proxies(site.trusted_proxies.iter().copied());
         if let Some(tls) = &site.tls {
@@ -70,8 +71,23 @@ impl Serve {
                 _ = terminated.recv() => {}
             }
             systemd::stopping();
+            eprintln!("reset-gatekeeper: stopping, once what is under way is answered; a second signal stops at once");
         };
-        server.run(listener, layer.layer(proxy), stopped).await;
+        let at_once = async {
+            let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+                return;
+            };
+            for _ in 0..2 {
+                tokio::select! {
+                    _ = interrupted.recv() => {}
+                    _ = terminated.recv() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = server.run(listener, layer.layer(proxy), stopped) => {}
+            () = at_once => {}
+        }
         // The log closes with the last of what uses it, and then its last head is kept.
         drop(layer);
         if let Some(keeping) = keeping_heads {
@@ -84,7 +100,7 @@ impl Serve {
 /// The layer that the configuration describes. Whatever it needs is opened, so that what is wrong with it shows before the port opens.
 async fn guarded(config: &Config, site: &Site, state: State, audit: JsonLines) -> Result<GatekeeperLayer, Failure> {
     let gatekeeper = Gatekeeper::builder()
-        .directory(directory(site, state).await?)
+        .directory(directory(config, site, state).await?)
         .domains(config.rdap.clone().starts_without_bootstrap(true).build().await?)
         .audit(audit)
         .record_allowed(site.record_allowed)
@@ -127,17 +143,24 @@ pub(super) async fn state(site: &Site) -> Result<State, Failure> {
 }
 
 /// The directory of accounts, with what the state knows laid over it.
-pub(super) async fn directory(site: &Site, state: State) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
+pub(super) async fn directory(config: &Config, site: &Site, state: State) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
+    let directory = opened(site).await.map_err(|error| config.directory_error(&error, &chain(&error)))?;
+    Ok(Overlay::new(directory, state, SystemClock, site.directory.unverifies()))
+}
+
+async fn opened(site: &Site) -> Result<Arc<dyn Directory>, DirectoryError> {
     let settings = &site.directory;
-    let directory: Arc<dyn Directory> = match (&settings.store, settings.queries.clone()) {
-        (Store::Sqlite(file), None) => Arc::new(SqliteDirectory::open(file).await.map_err(|error| Failure::new(file.display(), error))?),
-        (Store::Sqlite(file), Some(queries)) => {
-            Arc::new(SqliteDirectory::with_queries(file, queries).await.map_err(|error| Failure::new(file.display(), error))?)
-        }
+    Ok(match (&settings.store, settings.queries.clone()) {
+        (Store::Sqlite(file), None) => Arc::new(SqliteDirectory::open(file).await?),
+        (Store::Sqlite(file), Some(queries)) => Arc::new(SqliteDirectory::with_queries(file, queries).await?),
         (Store::Postgres(url), None) => Arc::new(PostgresDirectory::connect(url).await?),
         (Store::Postgres(url), Some(queries)) => Arc::new(PostgresDirectory::connect_with(url, queries).await?),
-        (Store::Http { url, token: None }, _) => Arc::new(HttpDirectory::new(url)?),
-        (Store::Http { url, token: Some(token) }, _) => Arc::new(HttpDirectory::new(url)?.token(token)?),
-    };
-    Ok(Overlay::new(directory, state, SystemClock, settings.unverifies()))
+        (Store::Http { url, token }, _) => {
+            let directory = HttpDirectory::new(url)?.keys(settings.keys);
+            match token {
+                Some(token) => Arc::new(directory.token(token)?),
+                None => Arc::new(directory),
+            }
+        }
+    })
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use reset_gatekeeper::Mailbox;
+use reset_gatekeeper::account::Directory;
+use reset_gatekeeper::{Identifier, Mailbox};
 
 use super::{Failure, configuration, serve};
 
@@ -21,14 +22,21 @@ pub(crate) struct Verified {
 impl Verified {
     /// Ends an un-verification that is kept in the state, and sets the moment after which a new registration of the domain counts.
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let site = configuration(Some(&self.config))?.site()?;
+        let config = configuration(Some(&self.config))?;
+        let site = config.site()?;
         if site.state.is_none() {
             return Err(Failure::from(NoState));
         }
         let mailbox = Mailbox::parse(&self.email)?;
-        let directory = serve::directory(&site, serve::state(&site).await?).await?;
+        let directory = serve::directory(&config, &site, serve::state(&site).await?).await?;
         if directory.verified(mailbox.as_str()).await? {
             println!("{} is verified as of now", mailbox.as_str());
+            let accounts = directory.find(&Identifier::Email(mailbox)).await?;
+            if accounts.iter().any(|account| !account.verified) {
+                eprintln!(
+                    "reset-gatekeeper: warning: the application's own tables say that it is not, which only the application can change"
+                );
+            }
             return Ok(ExitCode::SUCCESS);
         }
         eprintln!("reset-gatekeeper: no account has the address {}", mailbox.as_str());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -150,6 +151,23 @@ pub(super) struct DirectorySection {
     pub(super) page: Option<Spanned<String>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) lookup: BTreeMap<Identifies, Spanned<String>>,
+}
+
+impl DirectorySection {
+    /// Where the query of this name, such as `lookup.email`, stands.
+    pub(super) fn span_of(&self, query: &str) -> Option<Range<usize>> {
+        let kinds =
+            [("email", Identifies::Email), ("username", Identifies::Username), ("id", Identifies::Id), ("token", Identifies::Token)];
+        let query = match query {
+            "unverify" => self.unverify.as_ref(),
+            "page" => self.page.as_ref(),
+            other => {
+                let name = other.strip_prefix("lookup.")?;
+                kinds.iter().find(|(known, _)| *known == name).and_then(|(_, kind)| self.lookup.get(kind))
+            }
+        };
+        query.map(Spanned::span)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]

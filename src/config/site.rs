@@ -63,6 +63,8 @@ pub struct DirectorySettings {
     pub store: Store,
     /// The application's own queries. `None` for the built-in table, and for a directory that is asked by HTTP.
     pub queries: Option<Queries>,
+    /// What its keys are.
+    pub keys: IdKind,
 }
 
 impl DirectorySettings {
@@ -101,6 +103,23 @@ impl std::fmt::Debug for Store {
 }
 
 impl Site {
+    /// What is guarded and how, in one line for who starts it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let accounts = match (&self.directory.store, &self.directory.queries) {
+            (Store::Http { url, .. }, _) => masked(url),
+            (Store::Sqlite(file), Some(_)) => file.display().to_string(),
+            (Store::Postgres(url), Some(_)) => masked(url),
+            (Store::Sqlite(file), None) => format!("the built-in table `accounts` in {}", file.display()),
+            (Store::Postgres(url), None) => format!("the built-in table `accounts` in {}", masked(url)),
+        };
+        let state = self.state.as_ref().map_or_else(
+            || "none that outlives the process, un-verifications of accounts without `unverify` included".to_owned(),
+            |file| file.display().to_string(),
+        );
+        format!("guards: {}; accounts: {accounts}; audit log: {}; state: {state}", self.guards.len(), self.audit.display())
+    }
+
     pub(super) fn of(sections: &Sections, origin: &Origin) -> Result<Self, ConfigError> {
         let missing = |key, what| origin.missing(key, what);
         let upstream = sections
@@ -120,7 +139,11 @@ impl Site {
             tls: sections.tls.as_ref().map(|tls| Tls { certificate: origin.beside(&tls.certificate), key: origin.beside(&tls.key) }),
             reply: reply(sections, origin)?,
             guards: guards.collect::<Result<_, _>>()?,
-            directory: DirectorySettings { store: store(directory, origin)?, queries: queries(directory.get_ref()) },
+            directory: DirectorySettings {
+                store: store(directory, origin)?,
+                queries: queries(directory.get_ref()),
+                keys: keys(directory.get_ref().id),
+            },
             state: state(sections, origin)?,
             audit: origin.beside(&sections.audit.file),
             record_allowed: sections.audit.allowed,
@@ -207,17 +230,20 @@ fn is_found_by(directory: &DirectorySection, name: sections::Identifies) -> bool
 fn queries(section: &DirectorySection) -> Option<Queries> {
     let DirectorySection { id, unverify, page, lookup, .. } = section;
     let text = |query: &Spanned<String>| query.get_ref().clone();
-    let id = match id {
-        Id::Integer => IdKind::Integer,
-        Id::Text => IdKind::Text,
-        Id::Uuid => IdKind::Uuid,
-    };
     (!lookup.is_empty()).then(|| Queries {
         lookup: lookup.iter().map(|(name, query)| (identifies(*name), text(query))).collect(),
         unverify: unverify.as_ref().map(text),
         page: page.as_ref().map(text),
-        id,
+        id: keys(*id),
     })
+}
+
+const fn keys(id: Id) -> IdKind {
+    match id {
+        Id::Integer => IdKind::Integer,
+        Id::Text => IdKind::Text,
+        Id::Uuid => IdKind::Uuid,
+    }
 }
 
 fn store(section: &Spanned<DirectorySection>, origin: &Origin) -> Result<Store, ConfigError> {
@@ -269,13 +295,36 @@ fn sqlite_file(file: &str) -> &Path {
     Path::new(file.strip_prefix("//").unwrap_or(file))
 }
 
-/// `url` with its password, if it has one, masked.
+/// `url` with its password, wherever it stands, masked.
 pub(super) fn masked(url: &str) -> String {
-    let password = url.split_once("://").and_then(|(scheme, rest)| {
-        let (user, host) = rest.split('/').next()?.rsplit_once('@')?;
+    let (rest, query) = url.split_once('?').map_or((url, None), |(rest, query)| (rest, Some(query)));
+    let masked = rest.split_once("://").and_then(|(scheme, after)| {
+        let (user, host) = after.rsplit_once('@')?;
         let (name, _) = user.split_once(':')?;
-        let after = rest.get(user.len()..).unwrap_or(host);
-        Some(format!("{scheme}://{name}:***{after}"))
+        Some(format!("{scheme}://{name}:***@{host}"))
     });
-    password.unwrap_or_else(|| url.to_owned())
+    let secret = |field: &str| match field.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}=***"),
+        _ => field.to_owned(),
+    };
+    let query = query.map(|query| format!("?{}", query.split('&').map(secret).collect::<Vec<_>>().join("&"))).unwrap_or_default();
+    masked.unwrap_or_else(|| rest.to_owned()) + &query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_masked_wherever_it_stands() {
+        for (url, shown) in [
+            ("postgres://app:hunter2@db/app", "postgres://app:***@db/app"),
+            ("postgres://app:hun/ter@2@db/app?sslmode=require", "postgres://app:***@db/app?sslmode=require"),
+            ("postgres://db/app?user=a&password=hunter2", "postgres://db/app?user=a&password=***"),
+            ("postgres://app@db/app", "postgres://app@db/app"),
+            ("sqlite:app.db", "sqlite:app.db"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
 }

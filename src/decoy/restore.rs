@@ -82,15 +82,14 @@ impl Restoration {
         }
     }
 
-    /// Whether the body of an answer with these headers is text that may show a name.
+    /// Whether the body of an answer with these headers can be read.
     pub(crate) fn reads(headers: &HeaderMap) -> bool {
-        !headers.contains_key(CONTENT_ENCODING) && kind(headers).is_some()
+        headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     }
 
     /// `body`, of an answer with these headers, as the caller may see it.
     pub(crate) fn body(&self, headers: &HeaderMap, body: &Bytes) -> Bytes {
-        let Some(kind) = kind(headers) else { return body.clone() };
-        self.restored(body, kind).map_or_else(|| body.clone(), Bytes::from)
+        self.restored(body, kind(headers)).map_or_else(|| body.clone(), Bytes::from)
     }
 
     /// Puts the caller's name back in all headers.
@@ -107,6 +106,9 @@ impl Restoration {
 
     /// `None` where there is nothing to put back.
     fn restored(&self, text: &[u8], kind: Kind) -> Option<Vec<u8>> {
+        if self.pairs.is_empty() {
+            return None;
+        }
         let written: Vec<(&Pair, Escape)> = self.pairs.iter().flat_map(|pair| ESCAPES.map(|escape| (pair, escape))).collect();
         let patterns = written.iter().map(|(pair, escape)| escape.write(&pair.replacement, kind));
         let search = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostFirst).build(patterns).ok()?;
@@ -145,17 +147,17 @@ fn as_lowered(pair: &Pair, text: &[u8], found: Match, kind: Kind, escape: Escape
     }
 }
 
-/// `None` for what is no text.
-fn kind(headers: &HeaderMap) -> Option<Kind> {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Some(Kind::Plain) };
-    let content_type = content_type.to_str().ok()?.parse::<Mime>().ok()?;
+/// What no type tells to be escaped is taken as it stands: a made-up name is long enough to be no accident anywhere.
+fn kind(headers: &HeaderMap) -> Kind {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<Mime>().ok());
+    let Some(content_type) = content_type else { return Kind::Plain };
     let is = |name: mime::Name<'_>| content_type.subtype() == name || content_type.suffix() == Some(name);
-    match content_type.type_() {
-        _ if is(mime::JSON) => Some(Kind::Json),
-        _ if is(mime::XML) || is(mime::HTML) => Some(Kind::Markup),
-        mime::TEXT => Some(Kind::Plain),
-        mime::APPLICATION if is(mime::JAVASCRIPT) || is(mime::WWW_FORM_URLENCODED) => Some(Kind::Plain),
-        _ => None,
+    if is(mime::JSON) {
+        Kind::Json
+    } else if is(mime::XML) || is(mime::HTML) {
+        Kind::Markup
+    } else {
+        Kind::Plain
     }
 }
 
@@ -181,7 +183,8 @@ mod tests {
             ("text/html", "kfj39fk2", "jo&quot;&lt;é"),
             ("application/json", r#"{"e":"Xq3kd91h\u0040Gatekeeper.invalid"}"#, r#"{"e":"O'Neil+x\u0040Example.com"}"#),
             ("application/problem+json", r#"{"e":"kfj39fk2"}"#, r#"{"e":"jo\"<é"}"#),
-            ("image/png", "kfj39fk2", "kfj39fk2"),
+            ("application/x-ndjson", "kfj39fk2", "jo\"<é"),
+            ("html", "kfj39fk2", "jo\"<é"),
             ("text/html", "nothing of it", "nothing of it"),
         ] {
             assert_eq!(restore(content_type, shown), own);

@@ -114,8 +114,11 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some((body, watch, pause)) = &mut self.watched else { return Poll::Ready(None) };
         match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 pause.end();
+                if let Some(trailers) = frame.trailers_mut() {
+                    super::headers::clean_trailers(trailers);
+                }
                 let now = Instant::now();
                 watch.set(if body.is_end_stream() { Progress::Complete(now) } else { Progress::Taken(now) });
                 Poll::Ready(Some(Ok(frame)))

@@ -86,6 +86,16 @@ fn fate(name: &str) -> Fate {
     }
 }
 
+/// Takes from a request's trailers what must not count as its headers where a server merges the two (RFC 9110 §6.5.1).
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = trailers.keys().cloned().collect();
+    for name in
+        named.iter().filter(|name| fate(name.as_str()) != Fate::Passes || is_end_to_end(name.as_str()) || name.as_str().contains("method"))
+    {
+        trailers.remove(name);
+    }
+}
+
 /// Without these a message is another one, or can't be delivered: no `Connection` may take them away, and RFC 9110 §7.6.1 forbids to try.
 fn is_end_to_end(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "content-type" | "content-encoding" | "cookie" | "authorization" | "trailer")

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 
 use super::Refusal;
 use super::name::is_lookalike;
@@ -68,6 +68,21 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     } else {
         percent_decode_str(text).decode_utf8().ok()
     }
+}
+
+/// Whether a laxer reader finds a field that may be taken for `name` in `body`, which is said to be something else.
+pub(super) fn may_hold(name: &str, body: &[u8]) -> bool {
+    let is_alike = |piece: &[u8]| {
+        let raw: Vec<u8> = piece
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default()
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        is_lookalike(&percent_decode(&raw).decode_utf8_lossy(), name)
+    };
+    body.contains(&b'=') && body.split(|byte| matches!(byte, b'&' | b';')).skip(1).any(is_alike)
 }
 
 /// The value of the one field called `name`. `None` where there is none.

@@ -30,6 +30,14 @@ impl Pointer {
         Self(vec![name.to_owned()])
     }
 
+    /// The member of the top object, where the pointer leads into it.
+    pub(super) fn object(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [first, _, ..] => Some(first),
+            [_] | [] => None,
+        }
+    }
+
     /// The pointer to where a framework that nests forms puts the field `name`: `/user/email` for `user[email]`.
     pub(super) fn to_field_of(name: &str) -> Self {
         let mut tokens = name.split('[');

@@ -208,7 +208,7 @@ async fn what_is_wrong_with_a_query_is_said_when_the_directory_is_opened() {
         ),
         (Queries { page: Some("SELECT * FROM users LIMIT $1".to_owned()), ..all() }, "`page` has 1 parameters, not 2"),
         (Queries { page: Some("SELECT id FROM users WHERE id > $1 LIMIT $2".to_owned()), ..all() }, "`page` has no column `email`"),
-        (queries(IdKind::Text), "account of unknown key: column `id` holds an integer, which is no key where `id` is \"text\""),
+        (queries(IdKind::Text), "account of unknown key: column `id` holds an integer, which is no key where `directory.id` is \"text\""),
     ] {
         let error = file.directory(queries).await.unwrap_err();
         assert!(error.to_string().contains(message), "{error} is not: {message}");

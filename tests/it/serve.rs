@@ -235,6 +235,7 @@ async fn a_directory_that_cannot_work_is_told_before_the_port_opens() {
         assert_eq!(output.status.code(), Some(2), "{lookup} {directory}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(told) && !said.contains("listening"), "{told}: {said}");
+        assert!(said.contains("gatekeeper.toml:1") && said.contains("`directory."), "with file, line and key: {said}");
     }
     sqlx::query("UPDATE users SET verified_at = 'yesterday' WHERE id = 1").execute(&place.database().await).await.unwrap();
     place.configure(&good, page, "");
