@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
+use reset_gatekeeper::Reply;
 use reset_gatekeeper::audit::Event;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::stage::Stage;
+use crate::stage::{Seen, Stage};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -61,26 +64,6 @@ async fn an_account_is_found_in_every_kind_of_target() {
     assert_allowed(&stage, post(&stage, "/anyhow?email=A@example.com", FORM, "email=a@example.com")).await;
 }
 
-#[tokio::test]
-async fn a_request_that_names_nobody_is_refused() {
-    let stage = stage().await;
-    for (path, content_type, body) in [
-        ("/password-reset", FORM, ""),
-        ("/password-reset", FORM, "csrf=x"),
-        ("/password-reset", FORM, "email="),
-        ("/password-reset", FORM, "email=%20%09"),
-        ("/password-reset?email=a@example.com", FORM, "csrf=x"),
-        ("/api/password-reset", "application/json", "{}"),
-        ("/api/password-reset", "application/json", r#"{"user":{"email":null}}"#),
-        ("/api/password-reset", "application/json", r#"{"user":{"email":""}}"#),
-        ("/by-query", FORM, "x=1"),
-        ("/by-header", "text/plain", "x"),
-        ("/anyhow", FORM, "x=1"),
-    ] {
-        assert_refused(&stage, post(&stage, path, content_type, body), 400, "target_missing").await;
-    }
-}
-
 /// An endpoint that serves other purposes too.
 #[tokio::test]
 async fn where_it_may_name_nobody_it_passes_but_for_batches() {
@@ -94,88 +77,10 @@ async fn where_it_may_name_nobody_it_passes_but_for_batches() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_several_is_refused() {
-    let stage = stage().await;
-    for (path, content_type, body) in [
-        ("/password-reset", FORM, "email=a@example.com&email=b@example.com"),
-        ("/password-reset", FORM, "email=a@example.com&email=a@example.com"),
-        ("/password-reset", FORM, "email=a@example.com&email[]=b@example.com"),
-        ("/password-reset", FORM, "email%5b%5d=a@example.com"),
-        ("/password-reset", FORM, "email=a@example.com&[email]=b@example.com"),
-        ("/password-reset?model.email=b@example.com", FORM, "email=a@example.com"),
-        ("/password-reset", FORM, "Email=a@example.com"),
-        ("/password-reset", FORM, "x=1;email=b@example.com&email=a@example.com"),
-        ("/password-reset?email=b@example.com", FORM, "email=a@example.com"),
-        ("/password-reset?email[]=b@example.com", FORM, "email=a@example.com"),
-        ("/anyhow?email=b@example.com", FORM, "email=a@example.com"),
-        ("/anyhow?email=b@example.com", "application/json", r#"{"email":"a@example.com"}"#),
-        ("/by-query?email=a@example.com", FORM, "email=b@example.com"),
-        ("/by-query?email=a@example.com", "application/json", r#"{"email":"b@example.com"}"#),
-        ("/by-query?email=a@example.com&email=b@example.com", FORM, ""),
-        ("/by-path/a@example.com;b@example.com/reset", FORM, ""),
-        ("/api/password-reset", "application/json", r#"{"user":{"email":["a@example.com"]}}"#),
-        ("/api/password-reset", "application/json", r#"{"user":{"email":"a@example.com","email":"b@example.com"}}"#),
-        ("/api/password-reset", "application/json", r#"{"user":{"email":"a@example.com"},"User":{"email":"b@example.com"}}"#),
-        ("/api/password-reset", "application/json", r#"[{"user":{"email":"a@example.com"}}]"#),
-    ] {
-        assert_refused(&stage, post(&stage, path, content_type, body), 400, "target_ambiguous").await;
-    }
-    let twice = stage.http.post(stage.url("/by-header")).header("x-email", "a@example.com").header("x-email", "b@example.com");
-    assert_refused(&stage, twice, 400, "target_ambiguous").await;
-}
-
-#[tokio::test]
-async fn a_body_that_is_not_what_it_says_is_refused() {
-    let stage = stage().await;
-    for (path, content_type, body) in [
-        ("/password-reset", FORM, &b"email=%FF"[..]),
-        ("/password-reset", FORM, b"email=a\xffb"),
-        ("/password-reset", FORM, b"email=%4"),
-        ("/password-reset?%4=x", FORM, b"email=a@example.com"),
-        ("/password-reset", "multipart/form-data; boundary=XX", b"email=a@example.com"),
-        ("/password-reset", "multipart/form-data", b"--XX--"),
-        ("/api/password-reset", "application/json", b"{"),
-        ("/api/password-reset", "application/json", b"user=1"),
-        ("/api/password-reset", "application/json", b"\xef\xbb\xbf{}"),
-        ("/api/password-reset", "application/json", br#"{"user":{"email":1}}"#),
-    ] {
-        assert_refused(&stage, post(&stage, path, content_type, body), 400, "target_undecodable").await;
-    }
-    for (path, content_type, body) in [
-        ("/password-reset", "application/json", r#"{"email":"a@example.com"}"#),
-        ("/password-reset", "text/plain", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded+json", "email=a@example.com"),
-        ("/by-query?email=a@example.com", "text/plain", "email=b@example.com"),
-        ("/password-reset", "nonsense", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded; x=y", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded; charset=utf-8; charset=utf-8", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded; charset=utf-16", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded; charset=iso-8859-1", "email=a@example.com"),
-        ("/password-reset", "application/x-www-form-urlencoded, application/json", "email=a@example.com"),
-        ("/api/password-reset", FORM, "user[email]=a@example.com"),
-        ("/api/password-reset", "application/json; charset=utf-7", "{}"),
-    ] {
-        assert_refused(&stage, post(&stage, path, content_type, body), 415, "target_undecodable").await;
-    }
-    let header = reqwest::header::HeaderValue::from_bytes(b"a\xff@example.com").unwrap();
-    assert_refused(&stage, stage.http.post(stage.url("/by-header")).header("x-email", header), 400, "target_undecodable").await;
-    let body = "email=a@example.com";
-    assert_refused(&stage, stage.http.post(stage.url("/password-reset")).body(body), 415, "target_undecodable").await;
-    let twice = post(&stage, "/password-reset", FORM, body).header("content-type", "application/json");
-    assert_refused(&stage, twice, 415, "target_undecodable").await;
-    for encoding in ["gzip", "deflate", "br", "identity, gzip", "x"] {
-        let coded = post(&stage, "/password-reset", FORM, body).header("content-encoding", encoding);
-        assert_refused(&stage, coded, 415, "target_undecodable").await;
-    }
-    assert_allowed(&stage, post(&stage, "/password-reset", FORM, body).header("content-encoding", "identity")).await;
-}
-
-#[tokio::test]
 async fn an_address_that_is_none_is_forbidden_before_any_look_up() {
     let stage = stage().await;
     stage.accounts.fails.store(true, std::sync::atomic::Ordering::SeqCst);
-    for email in ["a", "a@example.com,b@example.com", "A <a@example.com>", "a@[127.0.0.1]", "a@com", "mıke@example.com", "a@example。com"]
-    {
+    for email in ["a", "a@com", "mıke@example.com"] {
         let request = stage.http.post(stage.url("/password-reset")).form(&[("email", email)]);
         assert_refused(&stage, request, 403, "target_invalid").await;
     }
@@ -216,57 +121,6 @@ async fn what_is_allowed_arrives_byte_for_byte() {
     assert!(!seen.headers.contains_key("content-length"));
 }
 
-#[tokio::test]
-async fn a_guarded_path_is_guarded_however_it_is_spelled() {
-    let stage = stage().await;
-    stage.accounts.insert("b@example.com", false, None);
-    for path in [
-        "/password-reset",
-        "/password-reset/",
-        "/PASSWORD-RESET",
-        "//password-reset",
-        "/%70assword-reset",
-        "/x/%2e%2e/password-reset",
-        "/password-reset;a=b",
-        "/x/..;/password-reset",
-        "/x%2f..%2fpassword-reset",
-        "/x%5c..%5cpassword-reset",
-        "/password-reset%00",
-        "/password-reset.json",
-        "/index.php/password-reset",
-        "/x//../../password-reset",
-    ] {
-        let response = post(&stage, path, FORM, "email=b@example.com").send().await.unwrap();
-        assert_eq!(response.status(), 403, "{path}");
-    }
-    assert!(stage.seen().is_empty());
-}
-
-#[tokio::test]
-async fn a_method_override_of_a_post_counts_as_both_methods() {
-    let stage = stage().await;
-    stage.accounts.insert("b@example.com", false, None);
-    let put = |path: &str, body: &'static str| post(&stage, path, FORM, body);
-    for header in ["x-http-method-override", "x-http-method", "x-method-override"] {
-        assert_eq!(put("/put-only", "email=b@example.com").header(header, "put").send().await.unwrap().status(), 403, "{header}");
-        let hidden = post(&stage, "/password-reset", FORM, "email=b@example.com").header(header, "GET");
-        assert_eq!(hidden.send().await.unwrap().status(), 403, "{header}");
-    }
-    assert_eq!(put("/put-only?_method=PUT", "email=b@example.com").send().await.unwrap().status(), 403);
-    assert_eq!(put("/put-only", "_method=PUT&email=b@example.com").send().await.unwrap().status(), 403);
-    assert_eq!(put("/put-only", "[_method]=PUT&email=b@example.com").send().await.unwrap().status(), 403);
-    assert_eq!(post(&stage, "/put-only", "application/json", r#"{"_method":"put"}"#).send().await.unwrap().status(), 400);
-    assert_eq!(stage.http.post(stage.url("/put-only")).body("_method=put").send().await.unwrap().status(), 400);
-    assert!(stage.seen().is_empty());
-
-    assert_eq!(put("/put-only", "email=b@example.com").send().await.unwrap().status(), 200, "a plain POST is not guarded here");
-    assert_eq!(stage.seen().pop().unwrap().body, "email=b@example.com");
-    assert_eq!(stage.seen().pop().unwrap().verdict, None);
-    let method = reqwest::Method::from_bytes(b"post").unwrap();
-    let request = stage.http.request(method, stage.url("/password-reset")).header("content-type", FORM).body("email=b@example.com");
-    assert_eq!(request.send().await.unwrap().status(), 403);
-}
-
 /// A body that never ends holds nothing up but itself.
 #[tokio::test]
 async fn a_body_that_stalls_does_not_stall_others() {
@@ -276,4 +130,467 @@ async fn a_body_that_stalls_does_not_stall_others() {
     let hung = tokio::spawn(post(&stage, "/password-reset", FORM, reqwest::Body::wrap_stream(stalled)).send());
     assert_eq!(tokio::time::timeout(Duration::from_secs(5), stage.ask_reset("a@example.com")).await, Ok(200));
     hung.abort();
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is answered with this status for this reason, whoever it is for.
+    Refused(u16, &'static str),
+    /// The account is found and judged.
+    Judged,
+    /// The account is found and judged, but stands in a path where it can't be replaced.
+    JudgedInPlace,
+    /// No recovery request, or one in which no parser finds the account.
+    Passed,
+}
+
+use Fate::{Judged, JudgedInPlace, Passed, Refused};
+
+const AMBIGUOUS: Fate = Refused(400, "target_ambiguous");
+const MISSING: Fate = Refused(400, "target_missing");
+const UNDECODABLE: Fate = Refused(400, "target_undecodable");
+const UNSUPPORTED: Fate = Refused(415, "target_undecodable");
+const INVALID: Fate = Refused(403, "target_invalid");
+
+/// Method and target, then header lines.
+type Head = &'static str;
+
+const FORM_HEAD: Head = "POST /password-reset\ncontent-type: application/x-www-form-urlencoded";
+const NESTED_HEAD: Head = "POST /nested\ncontent-type: application/x-www-form-urlencoded";
+const JSON_HEAD: Head = "POST /api/password-reset\ncontent-type: application/json";
+const MULTIPART_HEAD: Head = "POST /password-reset\ncontent-type: multipart/form-data; boundary=XX";
+const ANYHOW_JSON_HEAD: Head = "POST /anyhow\ncontent-type: application/json";
+
+/// The same field or key twice, in brackets, in another case.
+const REPEATED: &[(Fate, Head, &[u8])] = &[
+    (Judged, FORM_HEAD, b"email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=b@example.com&email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email[]=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email%5b%5d=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&email[]=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email[0]=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&[email]=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&email.address=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&model.email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&model[ema]il=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"ema[]il=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"Email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com&+email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email%00=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"ema%C4%B1l=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"x=1;email=b@example.com&email=a@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"email=a@example.com;email=b@example.com"),
+    (AMBIGUOUS, FORM_HEAD, b"x=1;email=b@example.com"),
+    (Judged, NESTED_HEAD, b"user[email]=b@example.com&user[name]=x"),
+    (Judged, NESTED_HEAD, b"user%5Bemail%5D=b@example.com"),
+    (AMBIGUOUS, NESTED_HEAD, b"user[email]=a@example.com&user.email=b@example.com"),
+    (AMBIGUOUS, NESTED_HEAD, b"user[email][]=b@example.com"),
+    (AMBIGUOUS, NESTED_HEAD, b"user[Email]=b@example.com"),
+    (Judged, JSON_HEAD, br#"{"user":{"email":"b@example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":["b@example.com"]}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":[{"email":"b@example.com"}]}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":{"$eq":"b@example.com"}}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com","email":"b@example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com"},"user":{"email":"b@example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com"},"User":{"email":"b@example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com"},"user.email":"b@example.com"}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"[{"user":{"email":"b@example.com"}}]"#),
+    (AMBIGUOUS, ANYHOW_JSON_HEAD, "{\"ema\u{131}l\":\"b@example.com\"}".as_bytes()),
+];
+
+/// Query, body, path and header that name different people.
+const SEVERAL_PLACES: &[(Fate, Head, &[u8])] = &[
+    (AMBIGUOUS, "POST /password-reset?email=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=a@example.com"),
+    (AMBIGUOUS, "POST /password-reset?email[]=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=a@example.com"),
+    (AMBIGUOUS, "POST /password-reset?model.email=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=a@example.com"),
+    (Judged, "POST /password-reset?email=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=B%40example.com"),
+    (AMBIGUOUS, "POST /anyhow?email=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=a@example.com"),
+    (AMBIGUOUS, "POST /anyhow?email=b@example.com\ncontent-type: application/json", br#"{"email":"a@example.com"}"#),
+    (AMBIGUOUS, "POST /by-query?email=a@example.com\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (AMBIGUOUS, "POST /by-query?email=a@example.com\ncontent-type: application/json", br#"{"email":"b@example.com"}"#),
+    (AMBIGUOUS, "POST /by-query?email=a@example.com&email=b@example.com", b""),
+    (UNSUPPORTED, "POST /by-query?email=a@example.com\ncontent-type: text/plain", b"email=b@example.com"),
+    // Rails, which parses no `+json` but those that it knows, then looks in the query.
+    (
+        AMBIGUOUS,
+        "POST /api/password-reset?user[email]=b@example.com\ncontent-type: application/x+json",
+        br#"{"user":{"email":"a@example.com"}}"#,
+    ),
+    (AMBIGUOUS, "POST /by-path/a@example.com;b@example.com/reset", b""),
+    (AMBIGUOUS, "POST /by-path/a@example.com/reset?email=b@example.com", b""),
+    // ASP.NET Core binds a form's fields before a route's.
+    (AMBIGUOUS, "POST /by-path/a@example.com/reset\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (AMBIGUOUS, "POST /by-header\nx-email: a@example.com\nx-email: b@example.com", b""),
+    // CGI makes one of `_` and `-`.
+    (AMBIGUOUS, "POST /by-header\nx-email: a@example.com\nx_email: b@example.com", b""),
+    (Judged, "POST /by-header\nX_Email: b@example.com", b""),
+];
+
+const NOBODY: &[(Fate, Head, &[u8])] = &[
+    (MISSING, FORM_HEAD, b""),
+    (MISSING, FORM_HEAD, b"csrf=x"),
+    (MISSING, FORM_HEAD, b"email="),
+    (MISSING, FORM_HEAD, b"email=%20%09"),
+    (MISSING, FORM_HEAD, br#"{"email":"b@example.com"}"#),
+    (MISSING, "POST /password-reset?email=b@example.com\ncontent-type: application/x-www-form-urlencoded", b"csrf=x"),
+    (MISSING, JSON_HEAD, b"{}"),
+    (MISSING, JSON_HEAD, br#"{"user":{"email":null}}"#),
+    (MISSING, JSON_HEAD, br#"{"user":{"email":""}}"#),
+    (MISSING, "POST /by-query\ncontent-type: application/x-www-form-urlencoded", b"x=1"),
+    (MISSING, "POST /by-header\ncontent-type: text/plain", b"x"),
+    (MISSING, "POST /anyhow\ncontent-type: application/x-www-form-urlencoded", b"x=1"),
+];
+
+/// Content types and encodings.
+const TYPES: &[(Fate, Head, &[u8])] = &[
+    (Judged, "POST /password-reset\ncontent-type: Application/X-WWW-Form-URLencoded; Charset=\"UTF-8\"", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded ; charset=utf-8", b"email=b@example.com"),
+    (Judged, "POST /api/password-reset\ncontent-type: application/vnd.api+json; charset=utf8", br#"{"user":{"email":"b@example.com"}}"#),
+    (UNSUPPORTED, "POST /password-reset", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type:", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: text/plain", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: nonsense", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/json", br#"{"email":"b@example.com"}"#),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded+json", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded, application/json", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded; x=y", b"email=b@example.com"),
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: application/x-www-form-urlencoded; charset=utf-8; charset=utf-8",
+        b"email=b@example.com",
+    ),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded; charset=utf-16", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded; charset=utf-7", b"email=+AGI-@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded; charset=iso-8859-1", b"email=b@example.com"),
+    (UNSUPPORTED, FORM_HEAD, b"_charset_=utf-7&email=%2BAGI-@example.com"),
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-type: application/json",
+        b"email=b@example.com",
+    ),
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent_type: application/json",
+        b"email=b@example.com",
+    ),
+    (UNSUPPORTED, "POST /api/password-reset\ncontent-type: text/plain", br#"{"user":{"email":"b@example.com"}}"#),
+    (UNSUPPORTED, "POST /api/password-reset\ncontent-type: text/json", br#"{"user":{"email":"b@example.com"}}"#),
+    (UNSUPPORTED, "POST /api/password-reset", br#"{"user":{"email":"b@example.com"}}"#),
+    (UNSUPPORTED, "POST /api/password-reset\ncontent-type: application/json; charset=utf-7", b"{}"),
+    (UNSUPPORTED, "POST /api/password-reset\ncontent-type: application/x-www-form-urlencoded", b"user[email]=b@example.com"),
+    (Judged, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-encoding: Identity", b"email=b@example.com"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-encoding: gzip", b"email=b@example.com"),
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-encoding: deflate",
+        b"email=b@example.com",
+    ),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-encoding: br", b"email=b@example.com"),
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent-encoding: identity, gzip",
+        b"email=b@example.com",
+    ),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\ncontent_encoding: gzip", b"email=b@example.com"),
+];
+
+/// Bytes, escapes and characters.
+const BYTES: &[(Fate, Head, &[u8])] = &[
+    (Judged, FORM_HEAD, b"%65mail=%62%40example%2ecom"),
+    (Judged, FORM_HEAD, b"email=+b@example.com+"),
+    (INVALID, FORM_HEAD, b"email=b%2540example.com"),
+    (UNDECODABLE, FORM_HEAD, b"email=b%4"),
+    (UNDECODABLE, FORM_HEAD, b"email=%u0062@example.com"),
+    (UNDECODABLE, FORM_HEAD, b"%u0065mail=b@example.com"),
+    (UNDECODABLE, FORM_HEAD, b"email=%FF"),
+    (UNDECODABLE, FORM_HEAD, b"email=b\xff@example.com"),
+    (UNDECODABLE, FORM_HEAD, b"email=%C1%A2@example.com"),
+    (UNDECODABLE, FORM_HEAD, b"\xff\xfee\0m\0a\0i\0l\0=\0b\0"),
+    (MISSING, FORM_HEAD, b"e\0m\0a\0i\0l\0=\0b\0"),
+    (AMBIGUOUS, FORM_HEAD, b"\xef\xbb\xbfemail=b@example.com"),
+    (INVALID, FORM_HEAD, b"email=b@example.com%00"),
+    (INVALID, FORM_HEAD, b"email=b%00@example.com"),
+    (INVALID, FORM_HEAD, b"email=a@example.com%0D%0Ab@example.com"),
+    (UNDECODABLE, "POST /password-reset?%4=x\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, JSON_HEAD, br#"{"user":{"\u0065mail":"\u0062@example.com"}}"#),
+    (Judged, JSON_HEAD, br#"{"\u0075ser":{"email":"b\u0040example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com","\u0065mail":"b@example.com"}}"#),
+    (AMBIGUOUS, JSON_HEAD, br#"{"user":{"email":"a@example.com","email\u0000":"b@example.com"}}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{"user":{"email":"\ud800b@example.com"}}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{"user":{"email":1}}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{'user':{'email':'b@example.com'}}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{"user":{"email":"b@example.com"},}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{"user":{"email":/**/"b@example.com"}}"#),
+    (UNDECODABLE, JSON_HEAD, br#"{"user":{"email":"b@example.com"}}{}"#),
+    (UNDECODABLE, JSON_HEAD, b"{\"user\":{\"email\":\"b@example.com\"}}\0"),
+    (UNDECODABLE, JSON_HEAD, b"\xef\xbb\xbf{\"user\":{\"email\":\"b@example.com\"}}"),
+    (UNDECODABLE, JSON_HEAD, b"{\"user\":{\"email\":\"b\xff@example.com\"}}"),
+    (UNDECODABLE, JSON_HEAD, b"{\0\"\0u\0"),
+    (UNDECODABLE, JSON_HEAD, b"{"),
+    (UNDECODABLE, JSON_HEAD, b"user=1"),
+    (UNDECODABLE, "POST /by-header\nx-email: b\u{ff}@example.com\nx-odd: latin", b""),
+];
+
+const MULTIPART: &[(Fate, Head, &[u8])] = &[
+    (Judged, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (Judged, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=email\r\nContent-Length: 13\r\n\r\nb@example.com\r\n--XX--"),
+    (
+        Judged,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\nContent-Type: multipart/mixed\r\n\r\nx\r\n\
+          --XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n",
+    ),
+    (
+        AMBIGUOUS,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\na@example.com\r\n\
+          --XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n",
+    ),
+    (AMBIGUOUS, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"email[]\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"email\"; filename=\"\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; filename=\"x\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"x\"; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"x\"; name*=utf-8''email\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (
+        UNDECODABLE,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"x\"; filename=\"a\\\"; name=\\\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n",
+    ),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data;\r\n name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"preamble\r\n--XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\nContent-Disposition: form-data; name=\"email\"\n\nb@example.com\n--XX--\n"),
+    (UNDECODABLE, MULTIPART_HEAD, b"--XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n"),
+    (
+        UNDECODABLE,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"x\"\r\nContent-Type: multipart/mixed; boundary=YY\r\n\r\n\
+          --YY\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--YY--\r\n--XX--\r\n",
+    ),
+    (
+        UNDECODABLE,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"email\"\r\nContent-Transfer-Encoding: base64\r\n\r\nYkBleGFtcGxlLmNvbQ==\r\n--XX--\r\n",
+    ),
+    (
+        UNDECODABLE,
+        MULTIPART_HEAD,
+        b"--XX\r\nContent-Disposition: form-data; name=\"email\"\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n+AGI-@example.com\r\n--XX--\r\n",
+    ),
+    // RFC 7578 §4.6; aiohttp heeds it.
+    (
+        UNSUPPORTED,
+        "POST /password-reset\ncontent-type: multipart/form-data; boundary=\"XX:\"",
+        b"--XX:\r\nContent-Disposition: form-data; name=\"_charset_\"\r\n\r\nutf-7\r\n\
+          --XX:\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\n+AGI-@example.com\r\n--XX:--\r\n",
+    ),
+    (UNDECODABLE, MULTIPART_HEAD, b"email=b@example.com"),
+    (UNDECODABLE, "POST /password-reset\ncontent-type: multipart/form-data", b"--XX--"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: multipart/form-data; boundary=XX; boundary=YY", b"--XX--"),
+    (UNSUPPORTED, "POST /password-reset\ncontent-type: multipart/mixed; boundary=XX", b"--XX--"),
+];
+
+/// What stands for an address. Sent as the field of a form, with all of it escaped.
+const ADDRESSES: &[(Fate, &str)] = &[
+    (Judged, "b@example.com"),
+    (Judged, "B@EXAMPLE.COM"),
+    (Judged, "\t b@example.com\u{a0}"),
+    (INVALID, "b"),
+    (INVALID, "b@com"),
+    (INVALID, "b@example.com."),
+    (INVALID, "b(x)@example.com"),
+    (INVALID, "b@example.com(x)"),
+    (INVALID, "\"b\"@example.com"),
+    (INVALID, "\"\\b\"@example.com"),
+    (INVALID, "=?utf-8?q?b?=@example.com"),
+    (INVALID, "B <b@example.com>"),
+    (INVALID, "<b@example.com>"),
+    (INVALID, "mailto:b@example.com"),
+    // CVE-2023-7028: two mailboxes.
+    (INVALID, "a@example.com,b@example.com"),
+    (INVALID, "a@example.com;b@example.com"),
+    (INVALID, "a@example.com b@example.com"),
+    (INVALID, "a@example.com\r\nBcc: b@example.com"),
+    (INVALID, "[\"a@example.com\",\"b@example.com\"]"),
+    (INVALID, "b@[192.0.2.1]"),
+    (INVALID, "b@[IPv6:2001:db8::1]"),
+    (INVALID, "b@192.0.2.1"),
+    // CVE-2019-19844: what folds into another.
+    (INVALID, "b@example.com\u{feff}"),
+    (INVALID, "\u{ff42}@example.com"),
+    (INVALID, "b\u{ff20}example.com"),
+    (INVALID, "b@example\u{3002}com"),
+    (INVALID, "b@exa\u{ad}mple.com"),
+    (INVALID, "b\u{200b}@example.com"),
+    (INVALID, "b@\u{24d4}xample.com"),
+    (INVALID, "mi\u{212a}e@example.com"),
+    (INVALID, "m\u{131}ke@example.com"),
+    (INVALID, "mi\u{17f}ter@example.com"),
+    (Judged, "i@b\u{fc}cher.example"),
+    (Judged, "i@xn--bcher-kva.example"),
+    (Judged, "I@XN--BCHER-KVA.example"),
+    (INVALID, "i@b\u{dc}cher.example"),
+    (INVALID, "i@bu\u{308}cher.example"),
+    (INVALID, "i@xn--bcher-kva\u{3002}example"),
+    // A letter that only looks like another is another.
+    (Passed, "\u{44c}@example.com"),
+    (Passed, "b+x@example.com"),
+    (Passed, "\"b b\"@example.com"),
+];
+
+/// Asked for with the address in a form.
+const PATHS: &[(Fate, &str)] = &[
+    (Judged, "/password-reset/"),
+    (Judged, "/PASSWORD-RESET"),
+    (Judged, "//password-reset"),
+    (Judged, "/./password-reset"),
+    (Judged, "/x/../password-reset"),
+    (Judged, "/x/%2e%2e/password-reset"),
+    (Judged, "/x//../../password-reset"),
+    (Judged, "/%70assword-reset"),
+    (Judged, "/password%2Dreset"),
+    (Judged, "/password-reset;a=b"),
+    (Judged, "/;a=b/password-reset"),
+    (Judged, "/x/..;/password-reset"),
+    (Judged, "/x%2f..%2fpassword-reset"),
+    (Judged, "/x%5c..%5cpassword-reset"),
+    (Judged, "/x\\..\\password-reset"),
+    (Judged, "/password-reset%00"),
+    (Judged, "/password-reset%20"),
+    (Judged, "/password-reset."),
+    (Judged, "/password-reset.json"),
+    (Judged, "/index.php/password-reset"),
+    (Judged, "http://other.example/password-reset"),
+    (Judged, "http://other.example//x/../password-reset"),
+    (Passed, "/password-reset/done"),
+    (Passed, "/password%252Dreset"),
+    (Passed, "/x/password-reset"),
+    (Judged, "/by-path/b%40example.com/reset"),
+    (Judged, "/By-Path/B@example.com/RESET"),
+    (JudgedInPlace, "/by-path/b@example.com//reset"),
+    (JudgedInPlace, "/x/../by-path/b@example.com/reset"),
+    (INVALID, "/by-path/b%2540example.com/reset"),
+    (INVALID, "/by-path/b@example.com%00/reset"),
+    (INVALID, "/by-path/%EF%BF%BDb@example.com/reset"),
+];
+
+/// Methods, and what stands for one.
+const METHODS: &[(Fate, Head, &[u8])] = &[
+    (Judged, "post /password-reset\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, "pOsT /password-reset\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, "CONNECT /password-reset\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, "POST /password-reset\ncontent-type: application/x-www-form-urlencoded\nx-http-method-override: GET", b"email=b@example.com"),
+    (Judged, "PUT /put-only\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded\nx-http-method-override: put", b"email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded\nx-http-method: PUT", b"email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded\nx-method-override: PUT", b"email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded\nx_http_method_override: PATCH, PUT", b"email=b@example.com"),
+    (Judged, "POST /put-only?_method=PUT\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded", b"_method=PUT&email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded", b"[_method]=put&email=b@example.com"),
+    (Judged, "POST /put-only\ncontent-type: application/x-www-form-urlencoded", b"%5fmethod=P%55T&email=b@example.com"),
+    (
+        Judged,
+        "POST /put-only\ncontent-type: multipart/form-data; boundary=XX",
+        b"--XX\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n\
+          --XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n",
+    ),
+    // Laravel looks in JSON, Rack in a body without type and in one of any multipart type.
+    (UNDECODABLE, "POST /put-only\ncontent-type: application/json", br#"{"_method":"put","email":"b@example.com"}"#),
+    (UNDECODABLE, "POST /put-only\ncontent-type: application/json", br#"{"\u005fmethod":"put","email":"b@example.com"}"#),
+    (UNDECODABLE, "POST /put-only", b"_method=put&email=b@example.com"),
+    (UNDECODABLE, "POST /put-only", b"%5Fmethod=put&email=b@example.com"),
+    (
+        UNDECODABLE,
+        "POST /put-only\ncontent-type: multipart/mixed; boundary=XX",
+        b"--XX\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n\
+          --XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nb@example.com\r\n--XX--\r\n",
+    ),
+    (Passed, "POST /put-only\ncontent-type: application/x-www-form-urlencoded", b"email=b@example.com"),
+    (Passed, "POST /put-only\ncontent-type: application/json", br#"{"email":"b@example.com"}"#),
+    (Passed, "GET /password-reset?email=b@example.com", b""),
+];
+
+/// Sends a request as it is written, and gives the answer's status.
+async fn send(stage: &Stage, head: &str, body: &[u8]) -> u16 {
+    let authority = stage.base.strip_prefix("http://").unwrap();
+    let (first, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let mut request = format!("{first} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    request.extend(headers.lines().map(|line| format!("{line}\r\n")));
+    let mut request = [latin1(&request).as_slice(), b"\r\n"].concat();
+    request.extend(body);
+    let mut stream = TcpStream::connect(authority).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.split(' ').nth(1).unwrap_or_else(|| panic!("{head}: {answer}")).parse().unwrap()
+}
+
+/// A character of a header is a byte.
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
+}
+
+/// Whether the blocked address stands anywhere in what the application saw, in any case and however it is escaped.
+fn shows_blocked(seen: &Seen) -> bool {
+    let body = String::from_utf8_lossy(&seen.body).replace("\\u00", "%");
+    let headers = seen.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let texts = [seen.uri.to_string(), body].into_iter().chain(headers);
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().to_lowercase();
+    texts.map(|text| decoded(&decoded(&text))).any(|text| {
+        ["b@example.com", "i@b\u{fc}cher.example", "i@xn--bcher-kva.example"].iter().any(|address| {
+            // `nob@example.com` would be another.
+            text.match_indices(address).any(|(at, _)| !text[..at].ends_with(char::is_alphanumeric))
+        })
+    })
+}
+
+/// What is wrong with what became of a request.
+async fn mistake(stage: &Stage, decoys: bool, fate: Fate, head: &str, body: &[u8]) -> Option<String> {
+    stage.clear_seen();
+    let before = stage.audit.records().len();
+    let status = send(stage, head, body).await;
+    let seen = stage.seen();
+    let reasons = if stage.audit.records().len() > before { stage.last_reasons() } else { Vec::new() };
+    let is_right = match fate {
+        Refused(expected, reason) => (status, reasons.as_slice()) == (expected, &[reason]) && seen.is_empty(),
+        JudgedInPlace if decoys => (status, reasons.as_slice()) == (400, &["target_undecodable"]) && seen.is_empty(),
+        Judged | JudgedInPlace => {
+            let answer = if decoys { 200 } else { 403 };
+            let is_judged = (status, reasons.as_slice()) == (answer, &["email_unverified"]);
+            is_judged && seen.len() == usize::from(decoys) && !seen.iter().any(shows_blocked)
+        }
+        Passed => status == 200 && seen.len() == 1 && seen[0].body == body,
+    };
+    let request = format!("{head}\n\n{}", String::from_utf8_lossy(body));
+    (!is_right).then(|| format!("should be {fate:?}, but is {status} for {reasons:?}: {request}\nThe application sees {seen:?}\n"))
+}
+
+/// The gate sees what the application sees, or refuses: one row for each spelling, in both enforcing modes. `b@example.com` is not verified.
+#[tokio::test]
+async fn every_spelling_is_judged_or_refused() {
+    for (reply, decoys) in [(Reply::refuse(), false), (Reply::decoy().floor(Duration::ZERO), true)] {
+        let stage = Stage::with(reply, |builder| builder).await;
+        stage.healthy_account("a@example.com");
+        for email in ["b@example.com", "mike@example.com", "mister@example.com", "i@xn--bcher-kva.example"] {
+            stage.accounts.insert(email, false, None);
+        }
+        let mut mistakes = Vec::new();
+        for (fate, head, body) in [REPEATED, SEVERAL_PLACES, NOBODY, TYPES, BYTES, MULTIPART, METHODS].concat() {
+            mistakes.extend(mistake(&stage, decoys, fate, head, body).await);
+        }
+        for (fate, address) in ADDRESSES {
+            let escaped = percent_encoding::utf8_percent_encode(address, percent_encoding::NON_ALPHANUMERIC);
+            mistakes.extend(mistake(&stage, decoys, *fate, FORM_HEAD, format!("email={escaped}").as_bytes()).await);
+        }
+        for (fate, path) in PATHS {
+            // The path names its own account where it has one.
+            let body = if path.to_lowercase().contains("/by-path") { "" } else { "email=b@example.com" };
+            let head = format!("POST {path}\ncontent-type: application/x-www-form-urlencoded");
+            mistakes.extend(mistake(&stage, decoys, *fate, &head, body.as_bytes()).await);
+        }
+        assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    }
 }

@@ -327,6 +327,22 @@ async fn what_cannot_be_read_or_replaced_is_refused_for_everybody() {
     assert!(site.last_seen().is_none());
 }
 
+/// Django reads `4_2` and digits of every script as 42, Rails, PHP and MySQL `42-x`, JavaScript `0x2a`.
+#[tokio::test]
+async fn a_key_in_which_laxer_programs_read_an_accounts_is_refused() {
+    for reply in [Reply::refuse(), Reply::decoy().floor(Duration::ZERO)] {
+        let site = Site::open(reply).await;
+        let confirm = Ask { method: Method::GET, path: "/confirm/NAME/x", headers: &[], body: "", written: str::to_owned };
+        let json = post("/id", &[("content-type", "application/json")], r#"{"user":{"id":"NAME"}}"#);
+        for (ask, name) in [(&confirm, "NF8y"), (&confirm, "2aTZog"), (&json, "042"), (&json, "42-x"), (&json, "0x2a"), (&json, "٤٢")] {
+            assert_eq!(site.ask(ask, name).await.0, 403, "{name}");
+            assert_eq!(site.audit.last().reasons, [Reason::TargetInvalid], "{name}");
+            assert!(site.last_seen().is_none(), "{name}");
+        }
+        assert_eq!(site.ask(&json, "99-x").await.0, 200, "nobody has this key, however it is read");
+    }
+}
+
 /// INTERFACE §2 `limit`: recovery requests for one account, whatever its spelling, and equal in its answer for every kind of account.
 #[tokio::test]
 async fn more_requests_than_the_limit_are_blocked_for_every_kind_of_account() {

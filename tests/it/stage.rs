@@ -55,6 +55,7 @@ impl Stage {
         let gatekeeper = settings(builder).build().unwrap();
         let layer = GatekeeperLayer::new(gatekeeper.clone(), reply)
             .guard(Guard::post("/password-reset").target(Target::form("email")).body_limit(1024))
+            .guard(Guard::post("/nested").target(Target::form("user[email]")))
             .guard(Guard::post("/api/password-reset").target(Target::json("/user/email")))
             .guard(Guard::path("/by-query").target(Target::query("email")))
             .guard(Guard::post("/by-path/{email}/reset").target(Target::path("email")))
