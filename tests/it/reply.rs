@@ -128,6 +128,7 @@ impl Site {
             .guard(Guard::post("/query").target(Target::query("email")))
             .guard(Guard::post("/header").target(Target::header("x-email".parse().unwrap())))
             .guard(Guard::post("/path/{email}/reset").target(Target::path("email")))
+            .guard(Guard::post("/all/{*email}").target(Target::path("email")))
             .guard(Guard::post("/username").target(Target::form("login")).identifies(Identifies::Username))
             .guard(Guard::post("/id").target(Target::json("/user/id")).identifies(Identifies::Id))
             .guard(
@@ -409,4 +410,47 @@ async fn a_refused_caller_is_told_where_to_find_help() {
     let page = Ask { headers: &[("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")], ..form };
     let (_, _, body) = site.ask(&page, LAPSED).await;
     assert!(body.contains("<a href=\"https://example.org/help?a=1&amp;b=2\">"), "{body}");
+}
+
+/// A guard that could never match guards nothing, and is told as a mistake.
+#[test]
+fn a_path_that_no_request_has_is_no_guard() {
+    for path in ["reset", "/r%C3%A9set", "/reset?step=1", "/reset#x", "//reset", "/a/./reset", "/a/../reset", "/reset ", "/re\\set"] {
+        assert!(Guard::new(path).is_err(), "{path}");
+    }
+    for path in ["/reset/", "/Reset", "/réset", "/a.b/{id}/reset", "/x/{*rest}"] {
+        assert!(Guard::new(path).is_ok(), "{path}");
+    }
+}
+
+/// What takes a live check longer, or the caller longer to send the body, tells nothing: the application is asked when the floor has passed.
+#[tokio::test]
+async fn the_floor_counts_from_the_whole_request() {
+    let floor = Duration::from_millis(120);
+    let site = Site::open(Reply::decoy().floor(floor)).await;
+    let (sender, body) = tokio::sync::mpsc::channel::<Result<&'static str, std::convert::Infallible>>(2);
+    let body = futures_util::stream::unfold(body, |mut body| async { body.recv().await.map(|piece| (piece, body)) });
+    let url = format!("{}/form", site.base);
+    let request = site.http.post(url).header(CONTENT_TYPE, FORM[0].1).body(reqwest::Body::wrap_stream(body));
+    let answer = tokio::spawn(request.send());
+    sender.send(Ok("email=")).await.unwrap();
+    tokio::time::sleep(floor).await;
+    let completed_at = tokio::time::Instant::now();
+    sender.send(Ok("x%40strange.com")).await.unwrap();
+    drop(sender);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    assert!(completed_at.elapsed() >= floor);
+}
+
+/// The catch-all and a format behind a parameter name their account as any other path does.
+#[tokio::test]
+async fn every_way_to_write_a_parameter_names_its_account() {
+    let site = Site::decoys().await;
+    for path in ["/all/NAME", "/path/NAME/reset.json"] {
+        let ask = Ask { written: percent, ..post(path, &[], "") };
+        let stranger = site.ask(&ask, STRANGER).await;
+        assert_eq!(site.ask(&ask, LAPSED).await.0, stranger.0, "{path}");
+        assert_eq!(site.audit.last().verdict, "block", "{path}");
+        assert!(!format!("{:?}", site.seen.lock().unwrap()).to_lowercase().contains("lapsed"), "{path}");
+    }
 }
