@@ -505,6 +505,8 @@ mod tests {
         assert_eq!(read("/reset/a%40example.com/"), ["a@example.com"]);
         assert!(read("/reset/a%2Fb").contains(&"a/b".to_owned()));
         assert!(read("/reset/a;b@example.com").contains(&"a".to_owned()));
+        assert!(read("/reset//a%00b").contains(&"a".to_owned()));
+        assert!(read("/reset//a%00b").contains(&"a\0b".to_owned()));
         assert!(read("/reset/a;b@example.com").contains(&"a;b@example.com".to_owned()));
         assert_eq!(read("/reset/%E2%84%AA%C3%84x"), ["\u{212a}Äx"]);
     }

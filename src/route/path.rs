@@ -81,7 +81,9 @@ struct Habit {
     drops_parameters_first: bool,
     /// Nor are they when it is decoded.
     drops_parameters: bool,
-    /// Dot segments, empty segments, a session in parentheses and what follows a NUL are taken away.
+    /// A NUL ends the path.
+    ends_at_nul: bool,
+    /// Dot segments, empty segments and a session in parentheses are taken away.
     resolves: bool,
     /// An empty segment is one that `..` takes away (RFC 3986 §5.2.4 does not merge slashes).
     counts_empty: bool,
@@ -101,8 +103,9 @@ impl Habit {
             has_parameters,
             resolves,
             decoded.contains(".."),
+            decoded.contains('\0'),
         ];
-        (0..1_u8 << relevant.len()).filter_map(move |choice| {
+        (0..1_u16 << relevant.len()).filter_map(move |choice| {
             let chosen = |at: usize| choice & (1 << at) != 0;
             let is_needed = relevant.iter().enumerate().all(|(at, relevant)| *relevant || !chosen(at));
             is_needed.then(|| Self {
@@ -113,6 +116,7 @@ impl Habit {
                 drops_parameters: !chosen(4),
                 resolves: !chosen(5),
                 counts_empty: chosen(6),
+                ends_at_nul: !chosen(7),
             })
         })
     }
@@ -178,6 +182,12 @@ fn read(path: &str, habit: Habit) -> String {
         let parts = decoded.split(|c| c == '/' || (c == '\\' && habit.splits_at_encoded_backslash));
         segments.extend(parts.map(|part| without_parameters(part, habit.drops_parameters)));
     }
+    if habit.ends_at_nul
+        && let Some(at) = segments.iter().position(|segment| segment.contains('\0'))
+    {
+        segments.truncate(at + 1);
+        segments.iter_mut().skip(at).for_each(|last| last.truncate(last.find('\0').unwrap_or(last.len())));
+    }
     if habit.resolves {
         segments = resolved(segments, habit.counts_empty);
     }
@@ -189,20 +199,13 @@ fn read(path: &str, habit: Habit) -> String {
 fn resolved(segments: Vec<String>, counts_empty: bool) -> Vec<String> {
     let mut kept: Vec<String> = Vec::with_capacity(segments.len());
     for segment in segments {
-        let (name, ends) = match segment.split_once('\0') {
-            Some((before, _)) => (before, true),
-            None => (segment.as_str(), false),
-        };
-        match name {
+        match segment.as_str() {
             "." => {}
             "" if !counts_empty => {}
             ".." => drop(kept.pop()),
             // ASP.NET's session in the path, `(S(…))`.
             name if name.starts_with('(') && name.ends_with("))") => {}
             name => kept.push(name.to_owned()),
-        }
-        if ends {
-            break;
         }
     }
     kept.retain(|segment| !segment.is_empty());
