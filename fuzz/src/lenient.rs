@@ -86,7 +86,10 @@ pub fn finds(message: &Message) -> Option<String> {
 
 fn blocked_address(values: impl IntoIterator<Item = Value>) -> Option<String> {
     let mut read = HashSet::new();
-    values.into_iter().filter(|value| read.insert(value.bytes.clone())).find_map(|value| address::who_reads(&value.bytes).map(|reader| format!("{} with {reader}", value.parser)))
+    values
+        .into_iter()
+        .filter(|value| read.insert(value.bytes.clone()))
+        .find_map(|value| address::who_reads(&value.bytes).map(|reader| format!("{} with {reader}", value.parser)))
 }
 
 fn blocked_id(values: impl IntoIterator<Item = Value>) -> Option<String> {
@@ -131,15 +134,17 @@ fn named(message: &Message, path: &[&str], untyped: bool) -> Vec<Value> {
     for content_type in types {
         let content_type = String::from_utf8_lossy(content_type);
         let lower = content_type.to_lowercase();
-        let is = |word: &str| lower.contains(word);
+        // Who merges the body with the path (ASP.NET Core) is strict about types.
+        let essence = lower.split(';').next().unwrap_or_default().trim();
+        let is = |word: &str| if untyped { lower.contains(word) } else { essence == word };
         let any = untyped && (lower.is_empty() || is("text/"));
-        if is("urlencoded") || any {
+        if is("application/x-www-form-urlencoded") || any {
             values.extend(form::named(body, path, parameter(&content_type, "charset").as_deref()));
         }
-        if is("multipart/") {
+        if is(if untyped { "multipart/" } else { "multipart/form-data" }) {
             values.extend(multipart::named(body, &content_type, path));
         }
-        if is("json") || any {
+        if is(if untyped { "json" } else { "application/json" }) || any {
             values.extend(json::named(body, path, parameter(&content_type, "charset").as_deref()));
         }
     }

@@ -19,7 +19,9 @@ use http_body_util::{BodyExt, Full};
 use reset_gatekeeper::account::{Account, MemoryDirectory};
 use reset_gatekeeper::audit::{AuditError, AuditSink, Record};
 use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
-use reset_gatekeeper::{Decode, Gatekeeper, GatekeeperLayer, Guard, Identifies, RegistrableDomain, Reply, RequestBody, Target};
+use reset_gatekeeper::{
+    Clock, Decode, Gatekeeper, GatekeeperLayer, Guard, Identifies, RegistrableDomain, Reply, RequestBody, SystemClock, Target,
+};
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt};
 
@@ -41,12 +43,8 @@ pub struct Message {
 impl Message {
     /// A request with a body. `None` where no server would hand it on.
     pub fn new(method: &str, uri: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Option<Self> {
-        let mut message = Self {
-            method: method.parse().ok()?,
-            uri: uri.parse().ok()?,
-            headers: HeaderMap::new(),
-            body: Bytes::copy_from_slice(body),
-        };
+        let mut message =
+            Self { method: method.parse().ok()?, uri: uri.parse().ok()?, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body) };
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             // The server itself acts on these.
@@ -159,7 +157,7 @@ fn gatekeeper() -> Gatekeeper {
 }
 
 fn ago(years: u64) -> SystemTime {
-    SystemTime::now() - Duration::from_secs(years * 31_557_600)
+    SystemClock.now() - Duration::from_secs(years * 31_557_600)
 }
 
 /// Every domain is in good standing.
@@ -170,7 +168,7 @@ impl DomainSource for Healthy {
     async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
         let mut report = Report::registered("memory");
         report.registered_at = Some(ago(9));
-        report.expires_at = Some(SystemTime::now() + Duration::from_secs(31_557_600));
+        report.expires_at = Some(SystemClock.now() + Duration::from_secs(31_557_600));
         Ok(report)
     }
 }

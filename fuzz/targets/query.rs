@@ -10,7 +10,9 @@ fuzz_target!(|input: &[u8]| {
     let (query, body) = (&input[..end], input.get(end + 1..).unwrap_or_default());
     let Ok(query) = std::str::from_utf8(query) else { return };
     let headers = [("content-type", &b"application/x-www-form-urlencoded"[..])];
-    for (method, path, body) in [("GET", "/by-query", &b""[..]), ("POST", "/by-query", body), ("PUT", "/anyhow", body), ("POST", "/put-only", body)] {
+    for (method, path, body) in
+        [("GET", "/by-query", &b""[..]), ("POST", "/by-query", body), ("PUT", "/anyhow", body), ("POST", "/put-only", body)]
+    {
         if let Some(message) = Message::new(method, &format!("{path}?{query}"), &headers, body) {
             gate().attack(&message, lenient::finds);
         }

@@ -48,7 +48,7 @@ fn outside_quotes(text: &str) -> Vec<String> {
     let mut is_quoted = false;
     let parted = text.split(|c: char| {
         is_quoted ^= c == '"';
-        !is_quoted && (c.is_whitespace() || matches!(c, ',' | ';'))
+        !is_quoted && (c.is_ascii_whitespace() || matches!(c, ',' | ';'))
     });
     parted.map(str::to_owned).collect()
 }

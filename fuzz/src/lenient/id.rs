@@ -25,7 +25,10 @@ pub(super) fn who_reads(value: &[u8], number: i128) -> Option<&'static str> {
     }
     let lower = text.to_ascii_lowercase();
     let radix = [("0x", 16), ("0o", 8), ("0b", 2)];
-    radix.iter().any(|(prefix, radix)| lower.strip_prefix(prefix).is_some_and(|digits| i128::from_str_radix(digits, *radix) == Ok(number))).then_some("JavaScript's Number()")
+    radix
+        .iter()
+        .any(|(prefix, radix)| lower.strip_prefix(prefix).is_some_and(|digits| i128::from_str_radix(digits, *radix) == Ok(number)))
+        .then_some("JavaScript's Number()")
 }
 
 /// The digits of the scripts in use, which Python's int() reads.

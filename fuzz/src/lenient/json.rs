@@ -5,7 +5,8 @@ use super::{Value, decoded, form};
 /// What every habit finds for the member of this path. Arrays count as each of their elements.
 pub(super) fn named(body: &[u8], path: &[&str], charset: Option<&str>) -> Vec<Value> {
     let text = decoded(body, charset);
-    let mut parser = Parser { rest: text.trim_start_matches('\u{feff}').chars().filter(|c| *c != '\0').collect(), at: 0, leaves: Vec::new() };
+    let mut parser =
+        Parser { rest: text.trim_start_matches('\u{feff}').chars().filter(|c| *c != '\0').collect(), at: 0, leaves: Vec::new() };
     parser.value(&mut Vec::new(), 0);
     let mut values = Vec::new();
     for (names, text) in parser.leaves {
@@ -13,7 +14,8 @@ pub(super) fn named(body: &[u8], path: &[&str], charset: Option<&str>) -> Vec<Va
         let folded = |text: &String| text.to_uppercase().to_lowercase().trim().to_owned();
         let folded: Vec<String> = names.iter().map(folded).collect();
         let joined = folded.join(".");
-        let is_at = form::is_at(&folded, path) || form::names(&joined).iter().any(|(parser, found)| *parser == "qs with dots" && form::is_at(found, path));
+        let is_at = form::is_at(&folded, path)
+            || form::names(&joined).iter().any(|(parser, found)| *parser == "qs with dots" && form::is_at(found, path));
         if is_at {
             values.push(Value::new("lax JSON", text));
         }
@@ -108,7 +110,9 @@ impl Parser {
                 }
             }
             _ => {
-                while let Some(c) = self.peek().filter(|c| !c.is_whitespace() && !matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"' | '\'')) {
+                while let Some(c) =
+                    self.peek().filter(|c| !c.is_whitespace() && !matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"' | '\''))
+                {
                     self.at += 1;
                     text.push(c);
                 }

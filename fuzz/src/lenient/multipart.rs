@@ -13,7 +13,8 @@ pub(super) fn named(body: &[u8], content_type: &str, path: &[&str]) -> Vec<Value
     for boundary in [parameter(content_type, "boundary"), first_line].into_iter().flatten().filter(|boundary| !boundary.is_empty()) {
         let parts: Vec<(Vec<String>, &str)> = text.split(&format!("--{boundary}")).skip(1).flat_map(part).collect();
         // RFC 7578 §4.6: aiohttp and Jetty read the charset of all parts from a part of this name.
-        let charset = parts.iter().find(|(lines, _)| names(lines).iter().any(|name| name == "_charset_")).map(|(_, content)| content.trim());
+        let charset =
+            parts.iter().find(|(lines, _)| names(lines).iter().any(|name| name == "_charset_")).map(|(_, content)| content.trim());
         for (lines, content) in &parts {
             let is_it = |name: &String| form::names(name).iter().any(|(_, name)| form::is_at(name, path));
             if names(lines).iter().any(is_it) {
