@@ -48,6 +48,11 @@ pub(crate) fn configuration_with(file: Option<&Path>, flags: impl Iterator<Item 
     for key in config.not_carried_out() {
         eprintln!("reset-gatekeeper: warning: `{key}` is not carried out by this version");
     }
+    if config.holds_secret() {
+        eprintln!(
+            "reset-gatekeeper: warning: `directory.url` holds a password; its place is the environment, or a file that `directory.url_file` names"
+        );
+    }
     Ok(config)
 }
 

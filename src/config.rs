@@ -137,6 +137,13 @@ impl Config {
         keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect()
     }
 
+    /// Whether the file holds a secret, whose place is the environment or a file of its own.
+    #[must_use]
+    pub fn holds_secret(&self) -> bool {
+        let url = self.sections.directory.as_ref().and_then(|directory| directory.get_ref().url.as_ref());
+        url.is_some_and(|url| self.origin.is_of_file(&url.span()) && site::masked(url.get_ref()) != *url.get_ref())
+    }
+
     /// The configuration as it is in effect, in TOML, with secrets masked.
     ///
     /// # Errors

@@ -439,6 +439,8 @@ mod tests {
             "/index.php/accounts/password-reset",
             "/accounts/password-reset/x.php/..",
             "/accounts//../password-reset",
+            "/x%2fy/../accounts%2fpassword-reset",
+            "/x%2f/../accounts/password-reset//../%2f",
             "/accounts/%2f../password-reset",
             "/accounts/..;/../accounts/password-reset",
             "/(S(x))/accounts/password-reset",

@@ -74,6 +74,11 @@ impl Origin {
         self.at(error.span().unwrap_or_default(), what)
     }
 
+    /// Whether what was read from `span` stands in the file.
+    pub(super) fn is_of_file(&self, span: &Range<usize>) -> bool {
+        span.start < OVERRIDES
+    }
+
     /// An error about what was read from `span`.
     pub(super) fn at(&self, span: Range<usize>, what: String) -> ConfigError {
         if let Some(at) = span.start.checked_sub(OVERRIDES) {

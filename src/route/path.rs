@@ -87,6 +87,8 @@ struct Habit {
     resolves: bool,
     /// An empty segment is one that `..` takes away (RFC 3986 §5.2.4 does not merge slashes).
     counts_empty: bool,
+    /// An encoded slash that parted nothing so far is decoded at last, as by who resolves before decoding.
+    decodes_slash_last: bool,
 }
 
 impl Habit {
@@ -104,6 +106,7 @@ impl Habit {
             resolves,
             decoded.contains(".."),
             decoded.contains('\0'),
+            resolves && (path.contains("%2f") || path.contains("%2F")),
         ];
         (0..1_u16 << relevant.len()).filter_map(move |choice| {
             let chosen = |at: usize| choice & (1 << at) != 0;
@@ -117,6 +120,7 @@ impl Habit {
                 resolves: !chosen(5),
                 counts_empty: chosen(6),
                 ends_at_nul: !chosen(7),
+                decodes_slash_last: chosen(8),
             })
         })
     }
@@ -190,6 +194,10 @@ fn read(path: &str, habit: Habit) -> String {
     }
     if habit.resolves {
         segments = resolved(segments, habit.counts_empty);
+    }
+    if habit.decodes_slash_last {
+        let split = segments.iter().flat_map(|segment| segment.split(ENCODED_SLASH)).filter(|segment| !segment.is_empty());
+        segments = split.map(str::to_owned).collect();
     }
     let path = format!("/{}", segments.join("/"));
     without_trailing_slash(&path).to_owned()
@@ -276,7 +284,7 @@ mod tests {
         #[test]
         fn what_any_server_takes_for_a_path_is_among_its_readings(
             parts in prop::collection::vec(prop::sample::select(vec![
-                "accounts", "reset", "/", "/", "..", ".", ";", "\\", "%2f", "%5c", "%3b", "%2e", "x", "/../", "/accounts/reset",
+                "accounts", "reset", "/", "/", "..", ".", ";", "\\", "%2f", "%2f", "%5c", "%3b", "%2e", "x", "/../", "/accounts/reset", "accounts%2freset",
             ]), 1..10)
         ) {
             let path = format!("/{}", parts.concat());

@@ -16,7 +16,7 @@ methods = ["POST"]
 target = ["form:email", "json:/email"]
 
 [directory]
-url = "postgres://app:hunter2@db.internal/app"
+url = "postgres://app@db.internal/app"
 unverify = "UPDATE users SET verified = 0 WHERE id = $1"
 page = "SELECT id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2"
 [directory.lookup]
@@ -39,9 +39,12 @@ fn check(text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String
 /// INTERFACE §1: validates, prints the effective configuration with secrets masked, connects to nothing.
 #[test]
 fn the_effective_configuration_is_printed_without_secrets() {
+    let url = ("GATEKEEPER__DIRECTORY__URL", "postgres://app:hunter2@db.internal/app");
     let (exit, printed, told) =
-        check(SITE, &[("GATEKEEPER__POLICY__EXPIRING_WITHIN", "14d"), ("GATEKEEPER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")]);
+        check(SITE, &[url, ("GATEKEEPER__POLICY__EXPIRING_WITHIN", "14d"), ("GATEKEEPER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")]);
     assert_eq!((exit, told.as_str()), (Some(0), ""));
+    let (_, _, told) = check(&SITE.replace("app@db", "app:hunter2@db"), &[]);
+    assert!(told.contains("`directory.url` holds a password") && !told.contains("hunter2"), "{told}");
     assert!(!printed.contains("hunter2") && printed.contains("postgres://app:***@db.internal/app"), "{printed}");
     let table: toml::Table = printed.parse().unwrap();
     assert_eq!(table["policy"]["expiring_within"].as_str(), Some("14days"));
@@ -86,7 +89,7 @@ fn a_mistake_is_told_with_file_line_and_key() {
         (replaced("http://127.0.0.1:3000", "ftp://127.0.0.1"), "gatekeeper.toml:3: `upstream`"),
         (replaced("upstream = \"http://127.0.0.1:3000\"", ""), "`upstream` is missing"),
         (replaced("upstream =", "trusted_proxies = [\"10.0.0.0/99\"]\nupstream ="), "gatekeeper.toml:3: `trusted_proxies"),
-        (replaced("postgres://app:hunter2@db.internal/app", "mysql://x"), "gatekeeper.toml:14: `directory.url`"),
+        (replaced("postgres://app@db.internal/app", "mysql://x"), "gatekeeper.toml:14: `directory.url`"),
         (replaced("[directory.lookup]\nemail", "[directory.lookup]\nemial"), "did you mean `email`?"),
         (format!("{SITE}\n[state]\nurl = \"redis://x\"\n"), "gatekeeper.toml:21: `state.url`"),
         (format!("{SITE}\n[audit]\nformat = \"ocsf\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `ocsf`"),
@@ -124,7 +127,7 @@ fn a_mistake_in_the_environment_or_a_flag_is_told_by_its_name() {
 /// A secret may stand in a file of its own, relative to the configuration.
 #[test]
 fn a_secret_comes_from_a_file_of_its_own() {
-    let text = SITE.replace("url = \"postgres://app:hunter2@db.internal/app\"", "url_file = \"secret/url\"");
+    let text = SITE.replace("url = \"postgres://app@db.internal/app\"", "url_file = \"secret/url\"");
     let (exit, _, said) = check(&text, &[]);
     assert_eq!(exit, Some(2));
     assert!(said.contains("secret/url can't be read"), "{said}");
