@@ -478,6 +478,8 @@ mod tests {
         assert_eq!(concern(&get, "GET", "/reset"), Concern::Recovery);
         assert_eq!(concern(&get, "get", "/reset"), Concern::Recovery);
         assert_eq!(concern(&get, "HEAD", "/reset"), Concern::Recovery, "what answers GET answers HEAD");
+        let lower = guards(Guard::path("/reset").methods([Method::from_bytes(b"get").unwrap()]));
+        assert_eq!(concern(&lower, "HEAD", "/reset"), Concern::Recovery, "in any case");
         assert_eq!(concern(&get, "CONNECT", "/reset"), Concern::Recovery, "what a tunnel carries can't be judged");
         assert_eq!(concern(&get, "OPTIONS", "/reset"), Concern::None);
         assert_eq!(concern(&get, "PUT", "/reset"), Concern::None);

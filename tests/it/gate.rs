@@ -99,6 +99,19 @@ async fn an_address_verified_by_the_new_holder_is_allowed() {
     assert_eq!(stage.ask_reset("a@example.com").await, 200);
 }
 
+/// A time of verification that lies ahead would hide every registration to come; the first sight stands in for it.
+#[tokio::test]
+async fn a_verification_of_the_future_hides_no_registration() {
+    let stage = Stage::open().await;
+    stage.accounts.insert("a@example.com", true, Some("2099-01-01T00:00:00Z"));
+    stage.registry.register("example.com", time("2009-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+    assert_eq!(stage.ask_reset("a@example.com").await, 200);
+    stage.registry.register("example.com", time("2026-02-10T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+    stage.clock.set(time("2026-02-20T00:00:00Z"));
+    assert_eq!(stage.ask_reset("a@example.com").await, 403);
+    assert_eq!(stage.last_reasons(), ["domain_reregistered"]);
+}
+
 /// A new registration needs a lapse of days first, so clocks that differ by minutes block nobody.
 #[tokio::test]
 async fn clocks_that_differ_by_minutes_block_nobody() {

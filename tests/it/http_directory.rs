@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use reset_gatekeeper::account::{Account, Directory, DirectoryError, HttpDirectory};
+use reset_gatekeeper::account::{Account, Directory, DirectoryError, HttpDirectory, IdKind};
 use reset_gatekeeper::testing::time;
 use reset_gatekeeper::{Identifier, Identifies, Reason};
 use serde_json::{Value, json};
@@ -215,4 +215,23 @@ async fn only_an_address_to_which_a_token_may_be_sent_is_taken() {
     }
     let error = HttpDirectory::new("https://app.example").unwrap().token("hush\n").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+}
+
+/// A key is asked for in every form in which an application may keep it, and refused where programs differ about it.
+#[tokio::test]
+async fn a_key_is_of_the_kind_that_was_agreed() {
+    let application = Application::answering(json!({"accounts": []})).await;
+    let uuid = Identifier::parse(Identifies::Id, "67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap();
+    application.directory().keys(IdKind::Uuid).find(&uuid).await.unwrap();
+    let upper = ["67E5504410B1426F9247BB680E5FE0C8", "67E55044-10B1-426F-9247-BB680E5FE0C8"];
+    let lower = upper.map(str::to_lowercase);
+    assert_eq!(application.asked().2["values"], json!([upper[1], upper[0], lower[1], lower[0]]));
+    for (kind, key, is_key) in [
+        (IdKind::Integer, "42", true),
+        (IdKind::Integer, "042", false),
+        (IdKind::Uuid, "{67e55044-10b1-426f-9247-bb680e5fe0c8}", false),
+        (IdKind::Text, "042", true),
+    ] {
+        assert_eq!(application.directory().keys(kind).admits(&key.into()), is_key, "{key}");
+    }
 }

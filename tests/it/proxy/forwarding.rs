@@ -99,6 +99,25 @@ async fn trailers_go_both_ways() {
     assert_eq!(client.answer().await.1, "hox-sum: 2\r\n");
 }
 
+/// RFC 9110 §6.5.1: a server may merge trailers into the headers, where these would count.
+#[tokio::test]
+async fn what_must_not_come_from_outside_comes_in_no_trailer() {
+    let application = Application::open().await;
+    let front = Front::open(application.address).await;
+    let mut client = front.client().await;
+    let named = "x-sum, x-forwarded-for, x-original-url, x-http-method-override, cookie, x_sum";
+    let trailers =
+        "x-forwarded-for: 6.6.6.6\r\nx-original-url: /reset\r\nx-http-method-override: PUT\r\ncookie: a=b\r\nx_sum: 2\r\nx-sum: 1";
+    client
+        .send(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTrailer: {named}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n{trailers}\r\n\r\n"
+        ))
+        .await;
+    let mut wire = application.accept().await;
+    let head = wire.head().await;
+    assert_eq!(wire.body(&head).await, "hix-sum: 1\r\n");
+}
+
 #[tokio::test]
 async fn an_answer_without_a_body_keeps_its_length() {
     let application = Application::open().await;
