@@ -35,7 +35,7 @@ use crate::clock::within;
 use crate::decoy::{self, Plan, Replacement, Restoration};
 use crate::gatekeeper::{Asked, AssessError, Gatekeeper, Occasion};
 use crate::reply::{Answer, Reply};
-use crate::route::{Concern, Guard, Guards, is_post, judging};
+use crate::route::{Concern, Guard, Guards, is_post, is_readable, judging};
 use crate::target::{self, Query, Readable, Refusal, Requested};
 use crate::verdict::Verdict;
 
@@ -299,7 +299,11 @@ impl Settings {
     /// What becomes of a request, its body as far as it was read, and when that was.
     async fn outcome<B: Body<Data = Bytes>>(&self, parts: &Parts, body: B) -> (Read<B>, Instant, Outcome) {
         let guards = self.guards.at(parts.uri.path());
-        let query = Query::read(&parts.uri);
+        let query = if is_readable(parts.uri.path()) {
+            Query::read(&parts.uri)
+        } else {
+            Err(Refusal::undecodable("The path is too long for its spelling."))
+        };
         let head = query.as_ref().map(|query| Head { parts, query, guards: &guards });
         let mut read = Read::new(body);
         let host = guards.iter().find_map(|guard| guard.host.clone());

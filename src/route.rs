@@ -5,7 +5,8 @@
 //! 1. Paths are compared in every way in which servers read them, the strict and the lenient: see the file `route/path.rs`.
 //! 2. Methods are compared in any case. A method override of a POST counts as both methods.
 //! 3. Every guard that matches judges the request, and each may block it.
-//! 4. A connection is not turned into a tunnel (an upgrade, CONNECT) by a request for a guarded path.
+//! 4. A path that is long and odd, and so would take long to read in every way, counts as that of every guard, and is refused.
+//! 5. A connection is not turned into a tunnel (an upgrade, CONNECT) by a request for a guarded path.
 //!
 //! What a deployment can break: the path is compared as this layer sees it. Inside a nested router that strips a prefix, guards are written
 //! without the prefix.
@@ -24,6 +25,8 @@ use hyper::upgrade::OnUpgrade;
 use percent_encoding::percent_decode_str;
 
 use self::path::{ENCODED_SLASH, Reading, fold, readings};
+
+pub(crate) use self::path::is_readable;
 use crate::clock::Clock;
 use crate::identifier::Identifies;
 use crate::limit::{Counter, Limit};
@@ -265,7 +268,7 @@ impl Guards {
         }
     }
 
-    /// The guards whose path this may be.
+    /// The guards whose path this may be: all of them where it is not [readable](is_readable).
     pub(crate) fn at(&self, path: &str) -> Vec<&Guard> {
         let mut guards = Vec::new();
         self.visit(path, |guard| guards.push(guard));
@@ -275,6 +278,9 @@ impl Guards {
     fn visit<'g>(&'g self, path: &str, mut visit: impl FnMut(&'g Guard)) {
         if let Some(path) = path::plain(path) {
             return self.guards.iter().filter(|guard| guard.pattern.is(path)).for_each(visit);
+        }
+        if !is_readable(path) {
+            return self.guards.iter().for_each(visit);
         }
         let readings = readings(path);
         let matches = |guard: &&Guard| readings.iter().any(|reading| guard.pattern.matches(reading));
@@ -445,6 +451,7 @@ mod tests {
             "/accounts/..;/../accounts/password-reset",
             "/(S(x))/accounts/password-reset",
             "/accounts/password-reset/%5c..\\..",
+            "/accounts/password-reset/%2e/..",
             "http://other.example/accounts/password-reset",
         ] {
             assert_eq!(concern(&guards, "POST", path), Concern::Recovery, "{path}");

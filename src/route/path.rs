@@ -68,6 +68,9 @@ impl<'a> Readings<'a> {
     }
 }
 
+/// How many bytes are read at most, over all ways of reading a path.
+const READ_LIMIT: usize = 256 * 1024;
+
 /// How servers differ.
 #[derive(Clone, Copy)]
 struct Habit {
@@ -81,6 +84,8 @@ struct Habit {
     drops_parameters_first: bool,
     /// Nor are they when it is decoded.
     drops_parameters: bool,
+    /// Dot segments are taken away before anything is decoded, and once more after.
+    resolves_first: bool,
     /// A NUL ends the path.
     ends_at_nul: bool,
     /// Dot segments, empty segments and a session in parentheses are taken away.
@@ -94,20 +99,7 @@ struct Habit {
 impl Habit {
     /// Every combination of the habits that make a difference for `path`.
     fn differing_on(path: &str) -> impl Iterator<Item = Self> {
-        let decoded = percent_decode_str(path).decode_utf8_lossy();
-        let has_parameters = decoded.contains(';');
-        let resolves = has_parameters || ["//", "/.", "\\", "\0", "("].iter().any(|mark| decoded.contains(mark));
-        let relevant = [
-            path.contains("%2f") || path.contains("%2F"),
-            path.contains('\\'),
-            decoded.contains('\\'),
-            path.contains(';'),
-            has_parameters,
-            resolves,
-            decoded.contains(".."),
-            decoded.contains('\0'),
-            resolves && (path.contains("%2f") || path.contains("%2F")),
-        ];
+        let relevant = differences(path);
         (0..1_u16 << relevant.len()).filter_map(move |choice| {
             let chosen = |at: usize| choice & (1 << at) != 0;
             let is_needed = relevant.iter().enumerate().all(|(at, relevant)| *relevant || !chosen(at));
@@ -121,9 +113,37 @@ impl Habit {
                 counts_empty: chosen(6),
                 ends_at_nul: !chosen(7),
                 decodes_slash_last: chosen(8),
+                resolves_first: chosen(9),
             })
         })
     }
+}
+
+/// Which habits make a difference for `path`, in the order in which [`Habit::differing_on`] chooses them.
+fn differences(path: &str) -> [bool; 10] {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let has_parameters = decoded.contains(';');
+    let resolves = has_parameters || ["//", "/.", "\\", "\0", "("].iter().any(|mark| decoded.contains(mark));
+    let has_encoded_slash = path.contains("%2f") || path.contains("%2F");
+    [
+        has_encoded_slash,
+        path.contains('\\'),
+        decoded.contains('\\'),
+        path.contains(';'),
+        has_parameters,
+        resolves,
+        decoded.contains(".."),
+        decoded.contains('\0'),
+        resolves && has_encoded_slash,
+        path.contains("/..") && (path.contains("%2e") || path.contains("%2E")),
+    ]
+}
+
+/// Whether `path` can be read in all ways that make a difference without much work for who asks little.
+pub(crate) fn is_readable(path: &str) -> bool {
+    path.len() <= READ_LIMIT >> differences("").len()
+        || is_plain(path)
+        || path.len() <= READ_LIMIT >> differences(path).iter().filter(|differs| **differs).count()
 }
 
 /// `path` without trailing slash, if it is in lower case and everybody reads and routes it alike.
@@ -177,7 +197,8 @@ fn read(path: &str, habit: Habit) -> String {
     let without_parameters = |segment: &str, drops: bool| segment.split(';').next().filter(|_| drops).unwrap_or(segment).to_owned();
     let mut segments: Vec<String> = Vec::new();
     let raw = path.strip_prefix('/').unwrap_or(path);
-    for segment in raw.split(|c| c == '/' || (c == '\\' && habit.splits_at_backslash)) {
+    let undotted = if habit.resolves_first { undotted(raw) } else { raw.into() };
+    for segment in undotted.split(|c| c == '/' || (c == '\\' && habit.splits_at_backslash)) {
         let segment = without_parameters(segment, habit.drops_parameters_first);
         let mut decoded = percent_decode_str(&segment).decode_utf8_lossy();
         if !habit.splits_at_encoded_slash {
@@ -201,6 +222,19 @@ fn read(path: &str, habit: Habit) -> String {
     }
     let path = format!("/{}", segments.join("/"));
     without_trailing_slash(&path).to_owned()
+}
+
+/// RFC 3986 §5.2.4, for servers (Jetty was one) that know a dot only where it isn't encoded.
+fn undotted(path: &str) -> Cow<'_, str> {
+    let mut kept = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    kept.join("/").into()
 }
 
 /// Without what lenient servers take away.
@@ -241,7 +275,7 @@ mod tests {
     }
 
     /// RFC 3986 §5.2.4.
-    fn undotted(path: &str) -> String {
+    fn without_dots(path: &str) -> String {
         let mut kept = Vec::new();
         let segments: Vec<&str> = path[1..].split('/').collect();
         for (at, segment) in segments.iter().enumerate() {
@@ -263,17 +297,18 @@ mod tests {
     }
 
     /// What servers make of `path`, each in the order of its own steps.
-    fn servers(path: &str) -> [(&'static str, String); 9] {
+    fn servers(path: &str) -> [(&'static str, String); 10] {
         let slashed = |path: &str| path.replace('\\', "/");
         [
             ("a literal one", decoded(path, false)),
-            ("Kestrel", undotted(&decoded(path, true))),
-            ("nginx", undotted(&merged(&decoded(path, false)))),
-            ("IIS", undotted(&merged(&slashed(&decoded(path, false))))),
-            ("Apache", merged(&undotted(&decoded(path, true)))),
-            ("Tomcat", undotted(&merged(&slashed(&decoded(&without_parameters(path), true))))),
-            ("Jetty", merged(&undotted(&decoded(&without_parameters(path), true)))),
-            ("a browser's", decoded(&undotted(&slashed(&path.replace("%2e", "."))), false)),
+            ("Kestrel", without_dots(&decoded(path, true))),
+            ("nginx", without_dots(&merged(&decoded(path, false)))),
+            ("IIS", without_dots(&merged(&slashed(&decoded(path, false))))),
+            ("Apache", merged(&without_dots(&decoded(path, true)))),
+            ("Tomcat", without_dots(&merged(&slashed(&decoded(&without_parameters(path), true))))),
+            ("Jetty", merged(&without_dots(&decoded(&without_parameters(path), true)))),
+            ("an old Jetty", merged(&decoded(&without_dots(path), true))),
+            ("a browser's", decoded(&without_dots(&slashed(&path.replace("%2e", "."))), false)),
             ("Rails", merged(&decoded(path, false))),
         ]
     }
@@ -302,5 +337,8 @@ mod tests {
             assert_eq!(readings(path).iter().count(), ways, "{path}");
         }
         assert!(matches!(readings("/login/"), Readings::Plain(_)));
+        let odd = |pieces| "/x%2fa\\b%5cc;d/..;/../%2e(f)/%00g%3bh".repeat(pieces);
+        assert!(is_readable(&odd(6)) && !is_readable(&odd(8)));
+        assert!(is_readable(&"/a.%41".repeat(10_000)));
     }
 }
