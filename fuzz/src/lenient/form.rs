@@ -92,6 +92,9 @@ fn dots(name: &str) -> String {
 fn php(name: &str) -> Vec<String> {
     let name = name.split('\0').next().unwrap_or_default().trim_start_matches([' ', '+']);
     let (key, mut rest) = name.split_at(name.find('[').unwrap_or(name.len()));
+    if key.is_empty() {
+        return Vec::new();
+    }
     let underscored = |text: &str| text.replace(['.', ' ', '['], "_");
     let mut path = vec![underscored(key)];
     while let Some(inner) = rest.strip_prefix('[').map(str::trim_start) {

@@ -49,7 +49,7 @@ pub(super) fn parameter(route: &str, segments: &[Vec<u8>]) -> Option<Vec<u8>> {
         // Rails and Spring route a format behind the last segment.
         let base = if is_last && !is_parameter_last { text.split('.').next().unwrap_or_default().trim_end() } else { &text };
         match *wanted {
-            "*" if !segment.is_empty() => parameter = segment.clone(),
+            "*" if !matches!(&segment[..], b"" | b"." | b"..") => parameter = segment.clone(),
             wanted if base.eq_ignore_ascii_case(wanted) => {}
             _ => return None,
         }
