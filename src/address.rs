@@ -217,10 +217,12 @@ fn is_international(host: &str) -> bool {
 fn is_its_own_folding(text: &str) -> bool {
     text.is_ascii()
         || (is_nfkc(text)
-            && text
-                .chars()
-                .filter(|c| !c.is_ascii())
-                .all(|c| !is_invisible(c) && c.to_lowercase().eq([c]) && c.to_uppercase().flat_map(char::to_lowercase).nfc().eq([c])))
+            && text.chars().filter(|c| !c.is_ascii()).all(|c| {
+                !is_invisible(c)
+                    && !c.is_whitespace()
+                    && c.to_lowercase().eq([c])
+                    && c.to_uppercase().flat_map(char::to_lowercase).nfc().eq([c])
+            }))
 }
 
 /// Whether a local part is spelled as it is after any program took away needless quotes and escapes, and decoded encoded words.
@@ -239,16 +241,15 @@ fn is_written_plainly(local: &str) -> bool {
     !is_dot_atom && !quoted.contains("=?")
 }
 
-/// Characters that programs drop or that show as nothing: controls, blanks, joiners, directional marks, soft hyphen, selectors, tags; and what stands for
-/// bytes that are no UTF-8.
-fn is_invisible(c: char) -> bool {
+/// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them. And what stands for bytes that are no UTF-8.
+pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
-        || c.is_whitespace()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::account::AccountId;
-use crate::address::{AddressError, Mailbox};
+use crate::address::{AddressError, Mailbox, is_invisible};
 
 /// Which of an account's names a guard's target holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -170,17 +170,6 @@ impl fmt::Debug for Identifier {
             Self::Token(_) => f.debug_tuple("Token").finish_non_exhaustive(),
         }
     }
-}
-
-/// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them. And what stands for bytes that are no UTF-8.
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 #[cfg(test)]
