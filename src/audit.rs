@@ -6,6 +6,7 @@
 mod jsonl;
 mod trace;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ pub struct DomainRecord {
     #[serde(serialize_with = "as_rfc3339_if_known")]
     pub checked_at: Option<SystemTime>,
     /// Which source told.
-    pub source: Option<&'static str>,
+    pub source: Option<Cow<'static, str>>,
     /// Whether the report was remembered rather than asked for.
     pub cached: bool,
     /// Whether an old report stood in for a source that failed.
@@ -101,7 +102,7 @@ impl DomainRecord {
             registered_at: sighting.and_then(|sighting| sighting.report.began_at()),
             expires_at: sighting.and_then(|sighting| sighting.report.ends_at()),
             checked_at: sighting.map(|sighting| sighting.checked_at),
-            source: sighting.map(|sighting| sighting.report.source),
+            source: sighting.map(|sighting| sighting.report.source.clone()),
             cached: sighting.is_some_and(|sighting| sighting.cached),
             stale: sighting.is_some_and(|sighting| sighting.stale),
         }

@@ -55,7 +55,6 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
 }
 
 /// `time` in UTC as RFC 3339 has it, to its last digit, so that it is equal when it is read back.
-#[cfg(feature = "http-directory")]
 pub(crate) fn rfc3339_exactly(time: SystemTime) -> Option<String> {
     Timestamp::try_from(time).ok().map(|timestamp| timestamp.to_string())
 }
@@ -69,6 +68,21 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let timestamp =
         text.parse::<Timestamp>().or_else(|_| text.parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil))).ok()?;
     timestamp.try_into().ok()
+}
+
+/// Moments that may be unknown, as RFC 3339 has them, for serde. One that RFC 3339 has no form for counts as unknown.
+pub(crate) mod text {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.and_then(super::rfc3339_exactly).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| super::parse(&text)))
+    }
 }
 
 fn floor(time: SystemTime, unit: Duration) -> SystemTime {

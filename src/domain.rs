@@ -7,19 +7,27 @@
 //! The meanings are those of EPP (RFC 5731 §2.3, RFC 3915 §3.1), in the words that RDAP has for them (RFC 8056 §2).
 
 pub mod cache;
+mod client;
+mod continuity;
 pub mod rdap;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::RegistrableDomain;
+use crate::clock;
+
+pub use continuity::{Change, History, Signal};
 
 /// Where a registration stands: what we conclude from a registry's statuses and dates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Standing {
     /// Registered, and its holder's.
@@ -128,46 +136,112 @@ fn normalised(status: &str) -> String {
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What one source said about one domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whether mail can reach a host, as the DNS has it (RFC 5321 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Mail {
+    /// There is a mail server to try: an MX record, or an address in its place.
+    Accepted,
+    /// The host says that it takes no mail (null MX, RFC 7505).
+    Refused,
+    /// The host exists, and has neither MX nor address.
+    NoServer,
+    /// The host's name does not exist.
+    NoHost,
+}
+
+/// What was said about one domain, by one source or, merged, by several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// The source's name, such as `rdap`.
-    pub source: &'static str,
-    /// Whether the name is registered at all. The rest is empty where it is not.
-    pub registered: bool,
+    /// The source's name, such as `rdap`; of several, the one that decides whether the domain is registered.
+    pub source: Cow<'static, str>,
+    /// Whether the name is registered at all. The registration's members are empty where it is not. `None` where the source can't tell, as the DNS can't.
+    pub registered: Option<bool>,
     /// The registry's statuses, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statuses: Vec<Status>,
     /// When the domain was registered (RFC 9083 §4.5, action `registration`). `None` where the registry publishes no date.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<SystemTime>,
     /// When it was registered again after having been removed (action `reregistration`).
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub reregistered_at: Option<SystemTime>,
     /// When the registration ends, as the registry states it (action `expiration`). `None` where it publishes no date, as several
     /// country registries do: not the same as "never".
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<SystemTime>,
-    /// When the holder's contract with the registrar ends (action `registrar expiration`), which the registry's own renewal hides.
+    /// When the holder's contract with the registrar ends (action `registrar expiration`, or the registrar's own `expiration`), which the registry's own
+    /// renewal hides.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub registrar_expires_at: Option<SystemTime>,
     /// When the domain last changed its registrar (action `transfer`).
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub transferred_at: Option<SystemTime>,
     /// When anything about the registration last changed (action `last changed`).
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<SystemTime>,
-    /// The registrar's IANA identifier.
+    /// The registrar's IANA identifier or, where the registry gives none, its handle or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<String>,
     /// The registry's key of the registration (ROID, RFC 5730 §2.8): a new registration has a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<String>,
     /// The name servers, sorted, in lower case without trailing dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_servers: Vec<String>,
     /// Whether the delegation is signed (DNSSEC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation_signed: Option<bool>,
+    /// The digests of the keys that sign the domain (DS records, RFC 4034 §5.3), sorted. `None` where nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ds: Option<Vec<String>>,
+    /// Whether the DNS has the name. `None` where nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_dns: Option<bool>,
+    /// Whether mail can reach the domain itself. `None` where nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+    /// The mail servers (MX), sorted, in lower case without trailing dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mail_servers: Vec<String>,
+    /// What each source said, where several were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<Statement>,
+}
+
+/// What one of several sources said, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Statement {
+    /// The source's name.
+    pub source: Cow<'static, str>,
+    /// Where the domain stands by its word alone, or why it could not tell.
+    pub said: Result<Standing, Box<str>>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Report {
     /// A report of a registered domain, to be filled in.
     #[must_use]
-    pub fn registered(source: &'static str) -> Self {
+    pub fn registered(source: impl Into<Cow<'static, str>>) -> Self {
+        Self { registered: Some(true), ..Self::about_nothing(source) }
+    }
+
+    /// A report that nobody has the domain.
+    #[must_use]
+    pub fn unregistered(source: impl Into<Cow<'static, str>>) -> Self {
+        Self { registered: Some(false), ..Self::about_nothing(source) }
+    }
+
+    /// A report that says nothing about the registration, to be filled in.
+    #[must_use]
+    pub fn about_nothing(source: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            source,
-            registered: true,
+            source: source.into(),
+            registered: None,
             statuses: Vec::new(),
             registered_at: None,
             reregistered_at: None,
@@ -179,19 +253,24 @@ impl Report {
             handle: None,
             name_servers: Vec::new(),
             delegation_signed: None,
+            ds: None,
+            in_dns: None,
+            mail: None,
+            mail_servers: Vec::new(),
+            statements: Vec::new(),
         }
-    }
-
-    /// A report that nobody has the domain.
-    #[must_use]
-    pub fn unregistered(source: &'static str) -> Self {
-        Self { registered: false, ..Self::registered(source) }
     }
 
     /// Whether the registry says `status`.
     #[must_use]
     pub fn says(&self, status: &Status) -> bool {
         self.statuses.contains(status)
+    }
+
+    /// Whether nothing but the DNS tells whether the domain is registered, as where its registry has no service.
+    #[must_use]
+    pub fn is_by_dns_alone(&self) -> bool {
+        self.source == "dns"
     }
 
     /// Whether registrar or registry took the domain out of the DNS.
@@ -225,7 +304,7 @@ impl Report {
     #[must_use]
     pub fn phase(&self, now: SystemTime, expiring_within: Duration) -> Standing {
         let restorable = self.says(&Status::RedemptionPeriod) || self.says(&Status::PendingRestore);
-        if !self.registered || self.says(&Status::Removed) {
+        if self.registered == Some(false) || self.says(&Status::Removed) {
             Standing::Unregistered
         // RFC 3915 §3.1: pending delete with redemption period or pending restore is the redemption phase.
         } else if self.says(&Status::PendingDelete) && !restorable {
@@ -234,7 +313,7 @@ impl Report {
             Standing::Redemption
         } else if self.ends_at().is_some_and(|end| end <= now) {
             Standing::Expired
-        } else if self.says(&Status::Reserved) || self.says(&Status::PendingCreate) {
+        } else if self.registered.is_none() || self.says(&Status::Reserved) || self.says(&Status::PendingCreate) {
             Standing::Unknown
         } else if self.ends_within(expiring_within, now) {
             Standing::Expiring
@@ -258,12 +337,12 @@ impl Report {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sighting {
-    /// What the source said.
+    /// What the sources said.
     pub report: Arc<Report>,
-    /// When it was asked.
+    /// When they were asked.
     pub checked_at: SystemTime,
-    /// When this domain was first seen, by any report.
-    pub first_seen_at: SystemTime,
+    /// What was seen of the domain up to then, this report included.
+    pub history: Arc<History>,
     /// Whether the report was remembered rather than asked for.
     pub cached: bool,
     /// Whether it is older than it should be, and stands in while the source fails.
@@ -274,7 +353,8 @@ impl Sighting {
     /// A report asked for at `checked_at`, with nothing known before.
     #[must_use]
     pub fn first(report: Report, checked_at: SystemTime) -> Self {
-        Self { report: Arc::new(report), checked_at, first_seen_at: checked_at, cached: false, stale: false }
+        let history = Arc::new(History::beginning(&report, checked_at));
+        Self { report: Arc::new(report), checked_at, history, cached: false, stale: false }
     }
 }
 
@@ -350,12 +430,37 @@ pub trait DomainSource: Send + Sync + 'static {
     /// # Errors
     /// Only where this source could not tell.
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError>;
+
+    /// Whether mail can reach `host`, a name in A-labels and lower case below a registrable domain. `None` where this source does not look into the DNS.
+    ///
+    /// # Errors
+    /// Only where this source could not tell.
+    async fn mail(&self, host: &str) -> Result<Option<Mail>, SourceError> {
+        let _ = host;
+        Ok(None)
+    }
 }
 
 #[async_trait]
 impl<S: DomainSource + ?Sized> DomainSource for Arc<S> {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         (**self).report(domain).await
+    }
+
+    async fn mail(&self, host: &str) -> Result<Option<Mail>, SourceError> {
+        (**self).mail(host).await
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from(String::deserialize(deserializer)?.as_str()))
     }
 }
 

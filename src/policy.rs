@@ -144,7 +144,7 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
 
 /// Whether the present registration began after the address was verified or, where that is not known, after the domain was first seen.
 fn is_reregistered(sighting: &Sighting, verified_at: Option<SystemTime>) -> bool {
-    let baseline = verified_at.unwrap_or(sighting.first_seen_at);
+    let baseline = verified_at.unwrap_or_else(|| sighting.history.first_seen_at());
     let report = &sighting.report;
     match report.began_at() {
         Some(began_at) => lies_after(began_at, baseline, SKEW),
@@ -160,11 +160,13 @@ fn lies_after(time: SystemTime, baseline: SystemTime, margin: Duration) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::clock::parse;
-    use crate::domain::Report;
+    use crate::domain::{History, Report};
 
     const NOW: &str = "2026-01-31T12:00:00Z";
     const VERIFIED: &str = "2020-01-01T00:00:00Z";
@@ -253,7 +255,8 @@ mod tests {
 
         // Without a time of verification, the first sight of the domain stands in.
         let anew = seen(&[], "2025-06-01", "2030-01-01");
-        let known = Sighting { first_seen_at: at("2025-01-01"), ..anew.clone() };
+        let history = Arc::new(History::beginning(&anew.report, at("2025-01-01")));
+        let known = Sighting { history, ..anew.clone() };
         let unknown_time = |_: &mut Policy, evidence: &mut Evidence<'_>| evidence.verified_at = None;
         assert_eq!(reasons(&unknown_time, Some(&anew)), [""; 0]);
         assert_eq!(reasons(&unknown_time, Some(&known)), ["domain_reregistered"]);
@@ -283,14 +286,16 @@ mod tests {
             (now, checked_at, first_seen_at) in (moment(), moment(), moment()),
             dates in prop::collection::vec(prop::option::of(moment()), 5),
             statuses in prop::collection::vec(prop::sample::select(vec!["active", "add period", "client hold", "pending delete", "redemption period", "reserved", "removed"]), 0..4),
-            (verified, stale, registered) in any::<(bool, bool, bool)>(),
+            (verified, stale) in any::<(bool, bool)>(),
+            registered in any::<Option<bool>>(),
         ) {
             let mut report = Report::registered("test");
             report.registered = registered;
             report.statuses = statuses.iter().map(|status| Status::from(*status)).collect();
             (report.registered_at, report.reregistered_at, report.expires_at) = (dates[0], dates[1], dates[2]);
             report.registrar_expires_at = dates[3];
-            let sighting = Sighting { stale, first_seen_at, ..Sighting::first(report, checked_at) };
+            let history = Arc::new(History::beginning(&report, first_seen_at));
+            let sighting = Sighting { stale, history, ..Sighting::first(report, checked_at) };
             let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting), over_limit: false };
             let policy = Policy { on_unknown: OnUnknown::Allow, expiring_within: Duration::MAX, ..Policy::default() };
             let verdict = judge(&policy, &evidence, now);

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::address::RegistrableDomain;
 use crate::clock::Clock;
-use crate::domain::{DomainSource, Report, Sighting, SourceError};
+use crate::domain::{DomainSource, History, Report, Sighting, SourceError};
 
 type Map<V> = DashMap<RegistrableDomain, V, foldhash::quality::RandomState>;
 type Outcome = Result<Sighting, Arc<SourceError>>;
@@ -82,7 +82,7 @@ struct Known {
     /// The report's, kept here since every look at the report needs it.
     ends_at: Option<SystemTime>,
     checked_at: SystemTime,
-    first_seen_at: SystemTime,
+    history: Arc<History>,
 }
 
 struct Failure {
@@ -235,8 +235,11 @@ impl Shared {
             });
             match answer {
                 Ok(report) => {
-                    let first_seen_at = entry.known.as_ref().map_or(checked_at, |known| known.first_seen_at);
-                    let known = Known { ends_at: report.ends_at(), report: Arc::new(report), checked_at, first_seen_at };
+                    let history = match &entry.known {
+                        Some(known) => known.history.after(&report, checked_at),
+                        None => History::beginning(&report, checked_at),
+                    };
+                    let known = Known { ends_at: report.ends_at(), report: Arc::new(report), checked_at, history: Arc::new(history) };
                     let sighting = Sighting { cached: false, ..known.sighting(false) };
                     entry.known = Some(known);
                     entry.failure = None;
@@ -298,7 +301,7 @@ impl Known {
     }
 
     fn sighting(&self, stale: bool) -> Sighting {
-        Sighting { report: Arc::clone(&self.report), checked_at: self.checked_at, first_seen_at: self.first_seen_at, cached: true, stale }
+        Sighting { report: Arc::clone(&self.report), checked_at: self.checked_at, history: Arc::clone(&self.history), cached: true, stale }
     }
 }
 

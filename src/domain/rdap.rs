@@ -9,7 +9,6 @@
 //! makes every domain of that suffix look unregistered.
 
 mod bootstrap;
-mod client;
 mod response;
 
 use std::sync::Arc;
@@ -18,9 +17,9 @@ use async_trait::async_trait;
 use reqwest::Url;
 
 use bootstrap::{Bootstrap, Services, base_url};
-use client::Client;
 
 use crate::address::RegistrableDomain;
+use crate::domain::client::Client;
 use crate::domain::{DomainSource, Report, SourceError};
 
 pub use response::read;

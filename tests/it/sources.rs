@@ -100,7 +100,7 @@ async fn only_an_rdap_404_says_that_a_name_is_not_registered() {
     let name = domain("example.com");
     for body in ["", r#"{"errorCode":404,"title":"x"}"#, r#"{"errorCode":"404"}"#] {
         registry.answer("example.com", 404, "application/rdap+json", body);
-        assert!(!rdap.report(&name).await.unwrap().registered, "{body}");
+        assert_eq!(rdap.report(&name).await.unwrap().registered, Some(false), "{body}");
     }
     for (status, body) in
         [(404, "<html>Not Found</html>"), (404, "{}"), (404, r#"{"errorCode":500}"#), (400, ""), (403, ""), (500, ""), (501, ""), (200, "")]
@@ -132,7 +132,7 @@ async fn no_fault_of_a_registry_is_an_answer() {
     }
     assert!(registry.all_questions() < 20, "redirects are bounded: {}", registry.all_questions());
     registry.fault(None);
-    assert!(rdap.report(&domain("example.com")).await.unwrap().registered);
+    assert_eq!(rdap.report(&domain("example.com")).await.unwrap().registered, Some(true));
     assert!(matches!(rdap.report(&domain("example.zz")).await, Err(SourceError::NoService { .. })));
 }
 
@@ -151,8 +151,12 @@ async fn servers_without_https_or_on_loopback_are_not_asked() {
     assert!(Rdap::builder().bootstrap(&location).server("com", &base).build().await.is_err());
 
     let lenient = Rdap::builder().bootstrap(&location).server("zz", &base).allow_insecure(true).build().await.unwrap();
-    assert!(lenient.report(&domain("example.com")).await.unwrap().registered);
-    assert!(!lenient.report(&domain("example.zz")).await.unwrap().registered, "an override names servers that the file lacks");
+    assert_eq!(lenient.report(&domain("example.com")).await.unwrap().registered, Some(true));
+    assert_eq!(
+        lenient.report(&domain("example.zz")).await.unwrap().registered,
+        Some(false),
+        "an override names servers that the file lacks"
+    );
     assert!(Rdap::builder().bootstrap("/no/such/file").build().await.is_err());
     std::fs::write(file.path(), "{}").unwrap();
     assert!(Rdap::builder().bootstrap(&location).build().await.is_err());
@@ -167,7 +171,7 @@ async fn a_server_that_cannot_be_reached_calls_for_the_next() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["http://{nobody}/","{base}"]]]}}"#)).unwrap();
     let rdap = Rdap::builder().bootstrap(file.path().display().to_string()).allow_insecure(true).build().await.unwrap();
-    assert!(rdap.report(&domain("example.com")).await.unwrap().registered);
+    assert_eq!(rdap.report(&domain("example.com")).await.unwrap().registered, Some(true));
 }
 
 /// A name is checked where it is resolved for the connection.
@@ -211,7 +215,7 @@ async fn a_fresh_report_is_not_asked_for_again_and_an_old_one_is() {
     clock.advance(Duration::from_secs(1));
     let sighting = cache.sighting(&example, SystemTime::UNIX_EPOCH).await.unwrap();
     assert!(!sighting.cached);
-    assert_eq!(sighting.first_seen_at, time(NOW));
+    assert_eq!(sighting.history.first_seen_at(), time(NOW));
     assert_eq!(registry.all_questions(), 2);
 }
 
@@ -407,7 +411,7 @@ async fn a_server_that_hangs_holds_nobody_else_up() {
         tokio::task::yield_now().await;
     }
     let report = tokio::time::timeout(Duration::from_secs(5), rdap.report(&domain("example.org"))).await;
-    assert!(report.unwrap().unwrap().registered);
+    assert_eq!(report.unwrap().unwrap().registered, Some(true));
     assert_eq!(hanging.all_questions(), 8);
     hung.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -525,7 +529,7 @@ async fn an_override_names_the_server_whatever_the_bootstrap_file_says() {
     let (listed, named) = (registry().await, Registry::start().await.unwrap());
     let base = named.bootstrap_url().replace("dns.json", "");
     let rdap = Rdap::builder().bootstrap(listed.bootstrap_url()).server("com", base).allow_insecure(true).build().await.unwrap();
-    assert!(!rdap.report(&domain("example.com")).await.unwrap().registered);
+    assert_eq!(rdap.report(&domain("example.com")).await.unwrap().registered, Some(false));
     assert_eq!((listed.all_questions(), named.all_questions()), (0, 1));
 }
 

@@ -11,9 +11,9 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::client::Client;
 use crate::address::RegistrableDomain;
 use crate::domain::SourceError;
+use crate::domain::client::Client;
 
 /// IANA serves the file with `max-age=86400`.
 const REFRESH_AFTER: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,305 @@
+//! Whether a domain is still in the same hands, where no date tells: judged from what was seen of it over time.
+//!
+//! Registrars sell expired names before they are deleted, and some registries publish no dates: then the registration looks the same while its holder is
+//! another. What is compared is who runs the name: its registrar, name servers, mail servers and signing keys. Servers are compared by operator, the
+//! registrable domain of their names, so that another pair of servers of one operator is no change.
+//!
+//! 1. A change counts for an account only where both sightings between which it happened came after the address was verified. So a verification sets the
+//!    baseline anew, and where its moment is unknown, the first sight of the domain is the baseline.
+//! 2. Each kind of change has a weight. The kinds that changed within [`WINDOW`] of each other are summed up, each once; from [`THRESHOLD`] on, the domain has
+//!    [changed hands](History::changed_hands_since).
+//! 3. A domain that was seen lapsed in between has changed hands, whatever else was seen, since it may have been sold while it was.
+//!
+//! | change | weight | why, and what innocent cause it has |
+//! |---|---|---|
+//! | registrar | 4 | a sale mostly leads to another; so does any transfer |
+//! | name servers' operator | 2 | a taker needs the zone; so does a move to another DNS host |
+//! | name servers are now those of a market for domains | 3 | expired names stand there before they are sold; so do names that their owner parks |
+//! | mail servers' operator | 2 | a taker needs the mail; so does a move to another mail provider, which alone never blocks |
+//! | signing keys (DS) | 1 | lost in a sale; and in most transfers, and changed by key rollovers |
+//!
+//! With a threshold of 8 registrar, name servers and mail servers together block, as does a parked name that then moves on with its mail. A transfer with DNS
+//! and DNSSEC (7) doesn't, a full move of hosting and mail at the same registrar (4, with DNSSEC 5) doesn't: in the first the mail still goes where it went. A
+//! company that is sold and moved whole within the window is blocked, rightly by what can be seen; its people verify their addresses again.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+use crate::address::RegistrableDomain;
+use crate::clock;
+
+/// How near to each other changes must be seen to count as one event: a look every thirty days sees a sale's changes in two looks.
+const WINDOW: Duration = Duration::from_secs(60 * 86_400);
+
+/// From which sum of weights on a domain has changed hands.
+const THRESHOLD: u32 = 8;
+
+/// How long the DNS alone must lack a name for that to be a lapse, not a fault.
+const ABSENCE: Duration = Duration::from_secs(7 * 86_400);
+
+/// How many changes are kept, the latest.
+const KEPT: usize = 16;
+
+/// Who serves names that are for sale, or that their registrar took from somebody who didn't pay, by the registrable domain of the name servers.
+const MARKETS: [&str; 14] = [
+    "above.com",
+    "afternic.com",
+    "atom.com",
+    "bodis.com",
+    "brandbucket.com",
+    "cashparking.com",
+    "dan.com",
+    "hugedomains.com",
+    "parkingcrew.net",
+    "parklogic.com",
+    "pendingrenewaldeletion.com",
+    "renewyourname.net",
+    "sedoparking.com",
+    "undeveloped.com",
+];
+
+/// What was seen of one domain up to now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct History {
+    /// When the domain was first seen, by any report.
+    #[serde(with = "clock::text")]
+    first_seen_at: Option<SystemTime>,
+    /// When it was last seen lapsed.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
+    lapsed_at: Option<SystemTime>,
+    /// Since when the DNS lacks it, where nothing but the DNS can tell.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
+    absent_since: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<Change>,
+    known: Known,
+}
+
+/// A kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Signal {
+    /// Another registrar.
+    Registrar,
+    /// Name servers of other operators.
+    NameServers,
+    /// Name servers of a market for domains, or of a registrar's for names that were not paid for.
+    Market,
+    /// Mail servers of other operators.
+    MailServers,
+    /// Other signing keys, or none any more.
+    Ds,
+    /// Another key of the registration, where the registry publishes no date: a new registration.
+    Handle,
+}
+
+impl Signal {
+    const fn weight(self) -> u32 {
+        match self {
+            Self::Registrar => 4,
+            Self::Market => 3,
+            Self::NameServers | Self::MailServers => 2,
+            Self::Ds => 1,
+            // It proves a new registration, which is another reason.
+            Self::Handle => 0,
+        }
+    }
+}
+
+/// A change that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// What changed.
+    pub signal: Signal,
+    /// When it was last seen as it had been.
+    #[serde(with = "clock::text")]
+    pub after: Option<SystemTime>,
+    /// When it was first seen otherwise.
+    #[serde(with = "clock::text")]
+    pub at: Option<SystemTime>,
+}
+
+/// The latest known value of each thing that is compared, from whichever report had it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// When the domain was last seen.
+    #[serde(with = "clock::text")]
+    at: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registrar: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handle: Option<String>,
+    /// Operators, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    name_servers: Vec<String>,
+    /// Operators, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mail_servers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ds: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed: Option<bool>,
+    has_date: bool,
+}
+
+impl History {
+    /// The history of a domain that was never seen before `report` of `at`.
+    #[must_use]
+    pub fn beginning(report: &Report, at: SystemTime) -> Self {
+        let nothing = Self { first_seen_at: Some(at), lapsed_at: None, absent_since: None, changes: Vec::new(), known: Known::default() };
+        nothing.after(report, at)
+    }
+
+    /// When the domain was first seen, by any report.
+    #[must_use]
+    pub fn first_seen_at(&self) -> SystemTime {
+        self.first_seen_at.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The changes that were seen, the earliest first; not more than the last sixteen.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Whether the domain was seen lapsed after `since`.
+    #[must_use]
+    pub fn lapsed_since(&self, since: SystemTime) -> bool {
+        self.lapsed_at.is_some_and(|at| at > since)
+    }
+
+    /// Whether what changed after `since` shows another holder of the same registration.
+    #[must_use]
+    pub fn changed_hands_since(&self, since: SystemTime) -> bool {
+        let changes = || self.changes.iter().filter(|change| change.after.is_some_and(|after| after >= since));
+        changes().any(|first| {
+            let mut signals: Vec<Signal> = Vec::new();
+            for change in changes().filter(|change| first.at <= change.at && change.at <= first.at.map(|at| at + WINDOW)) {
+                if !signals.contains(&change.signal) {
+                    signals.push(change.signal);
+                }
+            }
+            signals.into_iter().map(Signal::weight).sum::<u32>() >= THRESHOLD
+        })
+    }
+
+    /// Whether the key of the registration changed after `since`, while no date told: a new registration.
+    #[must_use]
+    pub fn handle_changed_since(&self, since: SystemTime) -> bool {
+        self.changes.iter().any(|change| change.signal == Signal::Handle && change.after.is_some_and(|after| after >= since))
+    }
+
+    /// Whether the DNS alone has lacked the name for so long, at `now`, that it is no fault.
+    #[must_use]
+    pub fn is_absent(&self, now: SystemTime) -> bool {
+        self.absent_since.and_then(|since| now.duration_since(since).ok()).is_some_and(|absence| absence >= ABSENCE)
+    }
+
+    /// The history with `report` of `at`, which is later than what it tells of so far.
+    #[must_use]
+    pub fn after(&self, report: &Report, at: SystemTime) -> Self {
+        let mut next = self.clone();
+        let is_lapsed = report.phase(at, Duration::ZERO).is_lapsed();
+        let is_absent = is_lapsed && report.is_by_dns_alone();
+        next.absent_since = if is_absent { self.absent_since.or(Some(at)) } else { None };
+        if is_lapsed && (!is_absent || next.is_absent(at)) {
+            next.lapsed_at = self.lapsed_at.max(Some(at));
+        }
+        let seen = Known::of(report, at);
+        for signal in seen.differences(&self.known) {
+            next.changes.push(Change { signal, after: self.known.at, at: Some(at) });
+        }
+        next.changes.drain(..next.changes.len().saturating_sub(KEPT));
+        next.known.update(seen);
+        next
+    }
+
+    /// What two that look at the same domain know together. Neither's lapses and changes are lost.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let (later, earlier) = if self.known.at >= other.known.at { (self, other) } else { (other, self) };
+        let mut merged = later.clone();
+        merged.first_seen_at = match (self.first_seen_at, other.first_seen_at) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        merged.lapsed_at = self.lapsed_at.max(other.lapsed_at);
+        if let (Some(one), Some(two)) = (self.absent_since, other.absent_since) {
+            merged.absent_since = Some(one.min(two));
+        }
+        for change in &earlier.changes {
+            if !merged.changes.contains(change) {
+                merged.changes.push(*change);
+            }
+        }
+        merged.changes.sort_by_key(|change| change.at);
+        merged.changes.drain(..merged.changes.len().saturating_sub(KEPT));
+        merged
+    }
+}
+
+impl Known {
+    fn of(report: &Report, at: SystemTime) -> Self {
+        Self {
+            at: Some(at),
+            registrar: report.registrar.clone(),
+            handle: report.handle.clone(),
+            name_servers: operators(&report.name_servers),
+            mail_servers: operators(&report.mail_servers),
+            ds: report.ds.clone(),
+            signed: report.delegation_signed,
+            has_date: report.began_at().is_some(),
+        }
+    }
+
+    /// What differs from `before`, of what both know.
+    fn differences(&self, before: &Self) -> Vec<Signal> {
+        let are_apart =
+            |now: &[String], before: &[String]| !now.is_empty() && !before.is_empty() && !now.iter().any(|one| before.contains(one));
+        let is_market = |known: &Self| known.name_servers.iter().any(|operator| MARKETS.contains(&operator.as_str()));
+        let differ = |now: bool, signal| now.then_some(signal);
+        [
+            differ(is_other(self.registrar.as_ref(), before.registrar.as_ref()), Signal::Registrar),
+            differ(are_apart(&self.name_servers, &before.name_servers), Signal::NameServers),
+            differ(is_market(self) && !before.name_servers.is_empty() && !is_market(before), Signal::Market),
+            differ(are_apart(&self.mail_servers, &before.mail_servers), Signal::MailServers),
+            differ(is_other(self.ds.as_ref(), before.ds.as_ref()) || is_other(self.signed.as_ref(), before.signed.as_ref()), Signal::Ds),
+            differ(!self.has_date && !before.has_date && is_other(self.handle.as_ref(), before.handle.as_ref()), Signal::Handle),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn update(&mut self, seen: Self) {
+        let kept = |before: Vec<String>, seen: Vec<String>| if seen.is_empty() { before } else { seen };
+        let before = std::mem::take(self);
+        *self = Self {
+            at: seen.at,
+            registrar: seen.registrar.or(before.registrar),
+            handle: seen.handle.or(before.handle),
+            name_servers: kept(before.name_servers, seen.name_servers),
+            mail_servers: kept(before.mail_servers, seen.mail_servers),
+            ds: seen.ds.or(before.ds),
+            signed: seen.signed.or(before.signed),
+            has_date: seen.has_date || before.has_date,
+        };
+    }
+}
+
+fn is_other<T: PartialEq>(now: Option<&T>, before: Option<&T>) -> bool {
+    matches!((now, before), (Some(now), Some(before)) if now != before)
+}
+
+fn operators(servers: &[String]) -> Vec<String> {
+    let operator = |server: &String| RegistrableDomain::of(server).map_or_else(|_| server.clone(), |domain| domain.as_str().to_owned());
+    let mut operators: Vec<String> = servers.iter().map(operator).collect();
+    operators.sort_unstable();
+    operators.dedup();
+    operators
+}
