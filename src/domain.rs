@@ -9,6 +9,7 @@
 pub mod cache;
 mod client;
 mod continuity;
+mod merge;
 pub mod rdap;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use crate::address::RegistrableDomain;
 use crate::clock;
 
 pub use continuity::{Change, History, Signal};
+pub use merge::Sources;
 
 /// Where a registration stands: what we conclude from a registry's statuses and dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -398,16 +400,37 @@ pub enum SourceError {
     /// The source took too long.
     #[error("no answer about {domain} within {limit:?}")]
     Timeout {
-        /// The domain asked about.
-        domain: RegistrableDomain,
+        /// The domain, or the mail host, asked about.
+        domain: Arc<str>,
         /// The time that was given.
         limit: Duration,
+    },
+    /// No source could tell whether the domain is registered, but the DNS told something.
+    #[error("only the DNS answered")]
+    Undecided {
+        /// What the DNS told.
+        dns: Arc<Report>,
+        /// Why the others could not tell.
+        #[source]
+        source: Box<SourceError>,
+    },
+    /// There is no source to ask about registrations.
+    #[error("no source tells about registrations")]
+    NoSource,
+    /// What is kept of the domain can't be read, so that nobody knows what was seen of it.
+    #[error("what is kept of {domain} can't be read")]
+    State {
+        /// The domain.
+        domain: RegistrableDomain,
+        /// What happened.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The lookup ended without an answer, which only a defect in a source can cause.
     #[error("the lookup of {domain} broke off")]
     BrokeOff {
-        /// The domain asked about.
-        domain: RegistrableDomain,
+        /// The domain, or the mail host, asked about.
+        domain: Arc<str>,
     },
 }
 
@@ -417,7 +440,14 @@ impl SourceError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::NoService { .. } | Self::Transport { .. } | Self::Unusable { .. } | Self::Timeout { .. } | Self::BrokeOff { .. } => None,
+            Self::Undecided { source, .. } => source.retry_after(),
+            Self::NoService { .. }
+            | Self::Transport { .. }
+            | Self::Unusable { .. }
+            | Self::Timeout { .. }
+            | Self::NoSource
+            | Self::State { .. }
+            | Self::BrokeOff { .. } => None,
         }
     }
 }

@@ -1,18 +1,21 @@
 //! The whole decision: from a requested address to a verdict that is carried out and recorded.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join;
 use http::request::Parts;
+use tokio::task::JoinHandle;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::account::{Account, Directory, DirectoryError};
-use crate::address::{Mailbox, RegistrableDomain};
+use crate::address::{AddressError, Mailbox, RegistrableDomain};
 use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRecord};
 use crate::clock::{Clock, SystemClock, within};
 use crate::decoy;
-use crate::domain::cache::{Cache, CacheSettings};
-use crate::domain::{DomainSource, Sighting};
+use crate::domain::cache::{Cache, CacheSettings, Store};
+use crate::domain::{DomainSource, Mail, Sighting, SourceError};
 use crate::identifier::{Identifier, IdentifierError, Identifies};
 use crate::limit::Counter;
 use crate::policy::{Evidence, Policy, judge};
@@ -40,6 +43,16 @@ struct Inner {
     policy: Policy,
     clock: Arc<dyn Clock>,
     record_allowed: bool,
+    following: OnceLock<Following>,
+}
+
+/// The task that learns what others who share the state found. It ends with the gatekeeper.
+struct Following(JoinHandle<()>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Why there is no verdict. Whoever gets this must not mail a reset.
@@ -52,6 +65,18 @@ pub enum AssessError {
     /// The verdict could not be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+}
+
+/// Why a verification sets no baseline.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerificationError {
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No source could tell how the domain looks.
+    #[error("the domain could not be looked at")]
+    Domain(#[source] Arc<SourceError>),
 }
 
 /// One account, and what was found about it.
@@ -103,6 +128,19 @@ impl Gatekeeper {
     pub async fn assess(&self, address: &str) -> Result<Verdict, AssessError> {
         let asked = Asked { identifies: Identifies::Email, name: address, counter: None };
         self.decide(&[asked], Occasion { request: None, enforced: true }).await
+    }
+
+    /// Marks that `address` was verified, now: looks at its domain, so that what changes from here on is seen to change. Call it where the application notes the
+    /// time of verification.
+    ///
+    /// Needed for domains whose registry publishes no dates; for all others it is one more look.
+    ///
+    /// # Errors
+    /// Where `address` is none, or no source could tell how its domain looks: then the next look is the first.
+    pub async fn record_verification(&self, address: &str) -> Result<(), VerificationError> {
+        let mailbox = Mailbox::parse(address)?;
+        let sighting = self.inner.domains.sighting(mailbox.domain(), self.inner.clock.now()).await;
+        sighting.map(drop).map_err(VerificationError::Domain)
     }
 
     /// The verdict about a request for all of `asked`, carried out where that is the occasion's wish, and recorded.
@@ -197,9 +235,9 @@ impl Inner {
 
     /// Judges `account`, which the directory found for `requested`, by its own address and domain.
     async fn judge(&self, requested: &Identifier, account: Account, over_limit: bool) -> Judged {
-        let stored = || Mailbox::parse(&account.email).ok().map(|stored| stored.domain().clone());
-        let (requested_is_stored, domain) = match requested {
-            Identifier::Email(requested) if requested.equals(&account.email) => (true, Some(requested.domain().clone())),
+        let stored = || Mailbox::parse(&account.email).ok().map(Cow::Owned);
+        let (requested_is_stored, mailbox) = match requested {
+            Identifier::Email(requested) if requested.equals(&account.email) => (true, Some(Cow::Borrowed(requested))),
             Identifier::Email(_) => (false, stored()),
             Identifier::Username(_) | Identifier::Id(_) | Identifier::Token(_) => (true, stored()),
         };
@@ -208,15 +246,40 @@ impl Inner {
         // One of a later day is no time of a verification: it would hide every registration to come.
         let verified_at = account.verified_at.filter(|at| *at <= asked_at + DAY).map(|at| at.min(asked_at));
         let since = verified_at.unwrap_or(SystemTime::UNIX_EPOCH);
-        let sighting = match &domain {
-            Some(domain) if account.verified => self.domains.sighting(domain, since).await.ok(),
+        let (sighting, mail) = match &mailbox {
+            Some(mailbox) if account.verified => self.seen(mailbox, since).await,
             // A block is certain, so nobody is asked.
-            Some(domain) => self.domains.known(domain),
-            None => None,
+            Some(mailbox) => (self.domains.known(mailbox.domain()), None),
+            None => (None, None),
         };
-        let evidence = Evidence { verified: account.verified, verified_at, requested_is_stored, domain: sighting.as_ref(), over_limit };
+        let domain = mailbox.map(|mailbox| mailbox.domain().clone());
+        let verified = account.verified;
+        let evidence = Evidence { verified, verified_at, requested_is_stored, domain: sighting.as_ref(), mail, over_limit };
         let verdict = judge(&self.policy, &evidence, self.clock.now());
         Judged { account, domain, sighting, verdict }
+    }
+
+    /// Has the memory learn what others who share the state find, from the first look on.
+    fn follow_news(&self) {
+        if self.domains.has_store() {
+            self.following.get_or_init(|| {
+                let domains = self.domains.clone();
+                Following(tokio::spawn(async move { domains.follow_news().await }))
+            });
+        }
+    }
+
+    /// How the domain of `mailbox` stands, and whether mail can reach its host, by answers no older than `since`.
+    async fn seen(&self, mailbox: &Mailbox, since: SystemTime) -> (Option<Sighting>, Option<Mail>) {
+        self.follow_news();
+        let (host, domain) = (mailbox.host(), mailbox.domain());
+        if host == domain.as_str() {
+            let sighting = self.domains.sighting(domain, since).await.ok();
+            let mail = sighting.as_ref().and_then(|sighting| sighting.report.mail);
+            return (sighting, mail);
+        }
+        let (sighting, mail) = join(self.domains.sighting(domain, since), self.domains.mail(host, since)).await;
+        (sighting.ok(), mail)
     }
 
     /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else any.
@@ -278,6 +341,7 @@ pub struct GatekeeperBuilder {
     directory: Option<Arc<dyn Directory>>,
     domains: Option<Arc<dyn DomainSource>>,
     audit: Option<Arc<dyn AuditSink>>,
+    store: Option<Arc<dyn Store>>,
     clock: Option<Arc<dyn Clock>>,
     policy: Policy,
     cache: CacheSettings,
@@ -365,6 +429,14 @@ impl GatekeeperBuilder {
         self
     }
 
+    /// Domains of mailbox providers, whose resets wait for no source while what is known of them may stand in. By default
+    /// [these](crate::domain::cache::providers::KNOWN).
+    #[must_use]
+    pub fn providers(mut self, domains: impl IntoIterator<Item = RegistrableDomain>) -> Self {
+        self.cache.providers = domains.into_iter().collect();
+        self
+    }
+
     /// Who tells the time. The machine's clock by default.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -391,8 +463,16 @@ impl GatekeeperBuilder {
             return setting("stale_for", "must not be shorter than `fresh_for`");
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let domains = Cache::new(source, Arc::clone(&clock), self.cache);
-        let inner = Inner { directory, domains, audit, policy: self.policy, clock, record_allowed: !self.allowed_unrecorded };
+        let domains = Cache::over(self.store, source, Arc::clone(&clock), self.cache);
+        let inner = Inner {
+            directory,
+            domains,
+            audit,
+            policy: self.policy,
+            clock,
+            record_allowed: !self.allowed_unrecorded,
+            following: OnceLock::new(),
+        };
         Ok(Gatekeeper { inner: Arc::new(inner) })
     }
 }

@@ -86,7 +86,7 @@ pub use address::{AddressError, Mailbox, RegistrableDomain};
 pub use audit::Client;
 pub use body::{RequestBody, ResponseBody};
 pub use clock::{Clock, SystemClock};
-pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder};
+pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder, VerificationError};
 pub use identifier::{Identifier, IdentifierError, Identifies};
 pub use layer::{GatekeeperLayer, GatekeeperService, ResponseFuture};
 pub use limit::{Limit, LimitError};

@@ -7,16 +7,19 @@
 //! 3. its domain is unregistered, pending delete, in redemption or expired;
 //! 4. its domain is on hold;
 //! 5. its domain was registered after the address was verified, so its present holder need not be the one who verified it;
-//! 6. its domain is about to expire;
-//! 7. nobody could tell how the domain stands, unless [`OnUnknown::Allow`] is set;
-//! 8. there were too many requests for the account.
+//! 6. its domain [changed hands](crate::domain::History) since then under the same registration;
+//! 7. its domain is about to expire;
+//! 8. no mail can reach the address's host, as the DNS has it;
+//! 9. nobody could tell how the domain stands, unless [`OnUnknown::Allow`] is set;
+//! 10. there were too many requests for the account.
 //!
-//! 3 and 5 take the verification away for good, where the report is not stale. What a deployment can break: a `verified_at` that is moved forward without a fresh
+//! 3 and 5 take the verification away for good, where the report is not stale, and so does a lapse that was seen before (6). Where nothing but the DNS tells that a name is gone, it must have
+//! been for a week. What a deployment can break: a `verified_at` that is moved forward without a fresh
 //! verification hides a re-registration, and [`OnUnknown::Allow`] lets whoever can disturb the registry's answers through.
 
 use std::time::{Duration, SystemTime};
 
-use crate::domain::{Sighting, Standing, Status};
+use crate::domain::{Mail, Report, Sighting, Standing, Status};
 use crate::verdict::{Notice, Reason, Verdict};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -71,6 +74,8 @@ pub struct Evidence<'a> {
     /// The latest that was seen of the stored address's domain. `None` where no source could tell, and where nobody asked, as for an
     /// address that isn't verified anyway.
     pub domain: Option<&'a Sighting>,
+    /// Whether mail can reach the host of the stored address, which may be a name below the domain. `None` where nobody could tell.
+    pub mail: Option<Mail>,
     /// Whether there were more requests for the account than its guard lets through.
     pub over_limit: bool,
 }
@@ -108,7 +113,7 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
             Standing::Expiring => reasons.push(Reason::DomainExpiring),
             Standing::Active | Standing::OnHold | Standing::Unknown => {}
         }
-        if phase.is_lapsed() {
+        if phase.is_lapsed() && (!report.is_by_dns_alone() || sighting.history.is_absent(now)) {
             unverify = reasons.last().copied();
         }
         if report.is_on_hold() {
@@ -118,13 +123,24 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
             reasons.push(Reason::DomainReregistered);
             unverify = unverify.or(Some(Reason::DomainReregistered));
         }
-        if report.says(&Status::AutoRenewPeriod) {
-            notices.push(Notice::DomainAutoRenewed);
+        let since = baseline(sighting, verified_at);
+        // The look that sets the baseline may come shortly before the verification is written down.
+        let looked_since = since.checked_sub(SKEW).unwrap_or(since);
+        if sighting.history.lapsed_since(since) && !phase.is_lapsed() {
+            reasons.push(Reason::DomainChangedHands);
+            unverify = unverify.or(Some(Reason::DomainChangedHands));
+        } else if sighting.history.changed_hands_since(looked_since) {
+            reasons.push(Reason::DomainChangedHands);
+        } else if sighting.history.changes().iter().any(|change| change.after.is_some_and(|after| after >= looked_since)) {
+            notices.push(Notice::DomainMoved);
         }
-        if phase == Standing::Active && report.ends_within(policy.notice_within, now) {
-            notices.push(Notice::DomainExpiresSoon);
-        }
+        notices.extend(noticed(report, policy, phase, now));
     }
+    if evidence.mail.is_some_and(|mail| mail != Mail::Accepted) {
+        reasons.push(Reason::DomainUnresolvable);
+    }
+    // The order of judging is that of the reasons.
+    reasons.sort_unstable();
 
     let standing = sighting.map(|sighting| sighting.report.standing(now, policy.expiring_within));
     // An unverified address's domain isn't asked about, so there not knowing is no reason.
@@ -142,14 +158,37 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
     Verdict::new(reasons, notices, standing.or(evidence.verified.then_some(Standing::Unknown)), unverify)
 }
 
-/// Whether the present registration began after the address was verified or, where that is not known, after the domain was first seen.
+/// What does not block, of the report alone.
+fn noticed(report: &Report, policy: &Policy, phase: Standing, now: SystemTime) -> Vec<Notice> {
+    let is_paid = report.registrar_expires_at.is_some_and(|end| end > now);
+    let is_for_sale =
+        report.statuses.iter().any(|status| matches!(status, Status::Other(word) if matches!(&**word, "marketed" | "priced")));
+    let said = || report.statements.iter().filter_map(|statement| statement.said.as_ref().ok()).filter(|said| **said != Standing::Unknown);
+    let notices = [
+        (report.says(&Status::AutoRenewPeriod) && !is_paid, Notice::DomainAutoRenewed),
+        (phase == Standing::Active && report.ends_within(policy.notice_within, now), Notice::DomainExpiresSoon),
+        (is_for_sale, Notice::DomainForSale),
+        (report.statements.iter().any(|statement| statement.said.is_err()), Notice::SourceFailed),
+        (said().any(|said| said.is_lapsed()) && !said().all(|said| said.is_lapsed()), Notice::SourcesDisagree),
+    ];
+    notices.into_iter().filter_map(|(holds, notice)| holds.then_some(notice)).collect()
+}
+
+/// When the address was verified or, where that is not known, when the domain was first seen.
+fn baseline(sighting: &Sighting, verified_at: Option<SystemTime>) -> SystemTime {
+    verified_at.unwrap_or_else(|| sighting.history.first_seen_at())
+}
+
+/// Whether the present registration began after the baseline.
 fn is_reregistered(sighting: &Sighting, verified_at: Option<SystemTime>) -> bool {
-    let baseline = verified_at.unwrap_or_else(|| sighting.history.first_seen_at());
-    let report = &sighting.report;
+    let (baseline, report) = (baseline(sighting, verified_at), &sighting.report);
     match report.began_at() {
         Some(began_at) => lies_after(began_at, baseline, SKEW),
         // Without any date, the add period alone proves a creation of at most five days ago.
-        None => report.says(&Status::AddPeriod) && lies_after(sighting.checked_at, baseline, ADD_PERIOD + SKEW),
+        None => {
+            sighting.history.handle_changed_since(baseline.checked_sub(SKEW).unwrap_or(baseline))
+                || (report.says(&Status::AddPeriod) && lies_after(sighting.checked_at, baseline, ADD_PERIOD + SKEW))
+        }
     }
 }
 
@@ -188,8 +227,14 @@ mod tests {
         sighting: Option<&Sighting>,
     ) -> (Vec<&'static str>, Vec<&'static str>, Option<Reason>) {
         let mut policy = Policy::default();
-        let mut evidence =
-            Evidence { verified: true, verified_at: parse(VERIFIED), requested_is_stored: true, domain: None, over_limit: false };
+        let mut evidence = Evidence {
+            verified: true,
+            verified_at: parse(VERIFIED),
+            requested_is_stored: true,
+            domain: None,
+            mail: None,
+            over_limit: false,
+        };
         change(&mut policy, &mut evidence);
         let verdict = judge(&policy, &Evidence { domain: sighting, ..evidence }, at(NOW));
         let codes = verdict.reasons().iter().map(|reason| reason.as_str()).collect();
@@ -288,6 +333,7 @@ mod tests {
             statuses in prop::collection::vec(prop::sample::select(vec!["active", "add period", "client hold", "pending delete", "redemption period", "reserved", "removed"]), 0..4),
             (verified, stale) in any::<(bool, bool)>(),
             registered in any::<Option<bool>>(),
+            mail in prop::sample::select(vec![None, Some(Mail::Accepted), Some(Mail::NoHost), Some(Mail::Refused)]),
         ) {
             let mut report = Report::registered("test");
             report.registered = registered;
@@ -296,12 +342,12 @@ mod tests {
             report.registrar_expires_at = dates[3];
             let history = Arc::new(History::beginning(&report, first_seen_at));
             let sighting = Sighting { stale, history, ..Sighting::first(report, checked_at) };
-            let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting), over_limit: false };
+            let evidence = Evidence { verified, verified_at: dates[4], requested_is_stored: true, domain: Some(&sighting), mail, over_limit: false };
             let policy = Policy { on_unknown: OnUnknown::Allow, expiring_within: Duration::MAX, ..Policy::default() };
             let verdict = judge(&policy, &evidence, now);
             let is_evidence = dates[4].is_none_or(|at| checked_at >= at.min(now));
             let is_lapsed = is_evidence && sighting.report.phase(now, Duration::ZERO).is_lapsed();
-            if is_lapsed || !verified {
+            if is_lapsed || !verified || mail.is_some_and(|mail| mail != Mail::Accepted) {
                 prop_assert!(!verdict.is_allowed());
             }
         }

@@ -40,8 +40,13 @@ pub enum Reason {
     DomainOnHold,
     /// The domain was registered, or registered again, after the address was verified.
     DomainReregistered,
+    /// The registration is the same, and evidence since the verification shows another holder: it was seen lapsed in between, or its registrar, name servers
+    /// and mail servers all changed.
+    DomainChangedHands,
     /// The registration runs out within the time that the policy sets.
     DomainExpiring,
+    /// The mail host's name does not exist, refuses mail (null MX, RFC 7505), or has neither MX nor address.
+    DomainUnresolvable,
     /// No source could tell.
     DomainUnknown,
     /// More requests for this account than the guard lets through.
@@ -66,7 +71,9 @@ impl Reason {
             Self::DomainExpired => "domain_expired",
             Self::DomainOnHold => "domain_on_hold",
             Self::DomainReregistered => "domain_reregistered",
+            Self::DomainChangedHands => "domain_changed_hands",
             Self::DomainExpiring => "domain_expiring",
+            Self::DomainUnresolvable => "domain_unresolvable",
             Self::DomainUnknown => "domain_unknown",
             Self::TooManyRequests => "too_many_requests",
         }
@@ -85,7 +92,9 @@ impl Reason {
             | Self::DomainExpired
             | Self::DomainOnHold
             | Self::DomainReregistered
+            | Self::DomainChangedHands
             | Self::DomainExpiring
+            | Self::DomainUnresolvable
             | Self::DomainUnknown
             | Self::TooManyRequests => false,
         }
@@ -102,6 +111,14 @@ pub enum Notice {
     DomainAutoRenewed,
     /// No source could tell, and the policy lets such requests through.
     DomainUnknown,
+    /// The domain is for sale, as a status service says: sales precede many take-overs.
+    DomainForSale,
+    /// Who runs the domain changed since the verification, though not so much that it must have changed hands.
+    DomainMoved,
+    /// Some source could not tell, beside others that could.
+    SourceFailed,
+    /// Sources contradict each other about the registration. What speaks for a lapse counts.
+    SourcesDisagree,
 }
 
 impl Notice {
@@ -112,6 +129,10 @@ impl Notice {
             Self::DomainExpiresSoon => "domain_expires_soon",
             Self::DomainAutoRenewed => "domain_auto_renewed",
             Self::DomainUnknown => "domain_unknown",
+            Self::DomainForSale => "domain_for_sale",
+            Self::DomainMoved => "domain_moved",
+            Self::SourceFailed => "source_failed",
+            Self::SourcesDisagree => "sources_disagree",
         }
     }
 }

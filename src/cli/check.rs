@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use jiff::Timestamp;
 use reset_gatekeeper::audit::DomainRecord;
 use reset_gatekeeper::config::Config;
@@ -69,18 +69,23 @@ impl Check {
     }
 
     async fn finding(&self, target: &str, config: &Config, cache: &Cache) -> Finding {
-        let domain = match domain_of(target) {
-            Ok(domain) => domain,
+        let (domain, host) = match domain_and_host(target) {
+            Ok(found) => found,
             Err(error) => {
                 eprintln!("reset-gatekeeper: {target}: {error}");
                 let reasons = vec![Reason::TargetInvalid];
                 return Finding { target: target.to_owned(), domain: None, verdict: "block", reasons, outcome: Outcome::CouldNotTell };
             }
         };
-        let sighting = cache.sighting(&domain, SystemTime::UNIX_EPOCH).await;
+        let since = SystemTime::UNIX_EPOCH;
+        let below = host.as_ref().filter(|host| *host != domain.as_str());
+        let mail = async { cache.mail(below?, since).await };
+        let (sighting, mail) = join(cache.sighting(&domain, since), mail).await;
         let sighting = sighting.inspect_err(|error| eprintln!("reset-gatekeeper: {target}: {}", chain(error))).ok();
         let verified_at = self.verified_at.and_then(|at| at.try_into().ok());
-        let evidence = Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref(), over_limit: false };
+        let mail = if below.is_some() { mail } else { sighting.as_ref().and_then(|sighting| sighting.report.mail) };
+        let evidence =
+            Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref(), mail, over_limit: false };
         let verdict = judge(&config.policy, &evidence, SystemClock.now());
         let standing = verdict.standing().unwrap_or(Standing::Unknown);
         Finding {
@@ -105,8 +110,13 @@ impl Check {
     }
 }
 
-fn domain_of(target: &str) -> Result<RegistrableDomain, AddressError> {
-    if target.contains('@') { Mailbox::parse(target).map(|mailbox| mailbox.domain().clone()) } else { RegistrableDomain::of(target) }
+/// The registrable domain and, of an address, the host that takes its mail.
+fn domain_and_host(target: &str) -> Result<(RegistrableDomain, Option<String>), AddressError> {
+    if target.contains('@') {
+        Mailbox::parse(target).map(|mailbox| (mailbox.domain().clone(), Some(mailbox.host().to_owned())))
+    } else {
+        RegistrableDomain::of(target).map(|domain| (domain, None))
+    }
 }
 
 fn outcome(verdict: &Verdict) -> Outcome {

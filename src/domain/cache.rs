@@ -1,26 +1,32 @@
-//! What was learned about domains, remembered in memory: so that few questions are asked, and an outage blocks nobody who was seen.
+//! What was learned about domains, remembered: so that few questions are asked, and an outage blocks nobody who was seen.
 //!
 //! 1. A report younger than `fresh_for` is used without asking. Once the end of a registration that it states has passed, it isn't: the
-//!    registry may have renewed the domain.
+//!    registry may have renewed the domain. From three quarters of that age on, a use has it asked for anew behind the caller's back.
 //! 2. A report that is older than the moment that a caller needs it to be younger than is no evidence for that caller: it asks again.
 //! 3. However many callers wait for one domain, one question is asked. It goes on when a caller gives up, or its time runs out.
-//! 4. While the source fails, a report of up to `stale_for` stands in, marked stale, but not past the end that it states.
+//! 4. While the sources fail, a report of up to `stale_for` stands in, marked stale, but not past the end that it states. What the DNS alone tells meanwhile
+//!    is laid over it. A domain of one of the large [mailbox providers](providers) is never waited for while such a report may stand in.
 //! 5. A source that failed is left alone for as long as it says, else for a second.
 //! 6. At most `capacity` domains are kept; one that was not used since the last round makes place for a new one.
+//! 7. What outlives the process and is shared by replicas stands behind the memory: it is read before a source is asked, and written when one answered.
+//!    Where it can't be read, nobody knows what was seen of a domain, and there is no answer but from memory. A lapse that another replica finds is read again at
+//!    once.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod entries;
+mod flights;
+pub mod providers;
+
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dashmap::DashMap;
-use tokio::sync::watch;
+use async_trait::async_trait;
 
+use self::entries::{Entries, Fingerprint, Key, Known, Map};
+use self::flights::Flights;
 use crate::address::RegistrableDomain;
 use crate::clock::Clock;
-use crate::domain::{DomainSource, History, Report, Sighting, SourceError};
+use crate::domain::{DomainSource, History, Mail, Report, Sighting, SourceError};
 
-type Map<V> = DashMap<RegistrableDomain, V, foldhash::quality::RandomState>;
 type Outcome = Result<Sighting, Arc<SourceError>>;
 
 /// How long a failed source is left alone where it does not say so itself, and at most where it does.
@@ -29,6 +35,9 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// How long a lookup may go on when nobody waits for it any more.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
+
+/// How many failures are kept before those that are over are looked for.
+const FAILURES: usize = 10_000;
 
 /// The settings of a [`Cache`].
 #[derive(Debug, Clone)]
@@ -42,6 +51,8 @@ pub struct CacheSettings {
     pub timeout: Duration,
     /// How many domains are kept. A hundred thousand by default.
     pub capacity: usize,
+    /// Domains of mailbox providers, whose resets wait for no source while a report of up to `stale_for` is known. [`providers::KNOWN`] by default.
+    pub providers: Arc<[RegistrableDomain]>,
 }
 
 impl Default for CacheSettings {
@@ -51,8 +62,33 @@ impl Default for CacheSettings {
             stale_for: Duration::from_secs(7 * 86_400),
             timeout: Duration::from_secs(2),
             capacity: 100_000,
+            providers: providers::known(),
         }
     }
+}
+
+/// What is remembered of a domain, where it outlives the process.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Remembered {
+    /// What the sources said last.
+    pub report: Arc<Report>,
+    /// What was seen of the domain up to then.
+    pub history: Arc<History>,
+    /// When they were asked.
+    pub checked_at: SystemTime,
+}
+
+/// What stands behind the memory.
+#[async_trait]
+pub(crate) trait Store: Send + Sync + 'static {
+    async fn read(&self, domain: &RegistrableDomain) -> Result<Option<Remembered>, SourceError>;
+
+    /// Keeps what was learned beside what others did, and gives both.
+    async fn keep(&self, domain: &RegistrableDomain, remembered: &Remembered) -> Result<Remembered, SourceError>;
+
+    /// The next domain about which another process has found a lapse. `None` where there will be none any more.
+    async fn news(&self) -> Option<RegistrableDomain>;
 }
 
 /// A source, with what it said before.
@@ -62,27 +98,21 @@ pub struct Cache {
 }
 
 struct Shared {
+    domains: Memory,
+    /// Mail hosts below registrable domains.
+    hosts: Memory,
     source: Arc<dyn DomainSource>,
+    store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
     settings: CacheSettings,
-    entries: Map<Entry>,
-    /// The keys of `entries` in the order in which the clock's hand reaches them.
-    queue: Mutex<VecDeque<RegistrableDomain>>,
-    flights: Map<watch::Receiver<Option<Outcome>>>,
+    fingerprint: Fingerprint,
 }
 
-struct Entry {
-    known: Option<Known>,
-    failure: Option<Box<Failure>>,
-    used: AtomicBool,
-}
-
-struct Known {
-    report: Arc<Report>,
-    /// The report's, kept here since every look at the report needs it.
-    ends_at: Option<SystemTime>,
-    checked_at: SystemTime,
-    history: Arc<History>,
+/// What is known of names of one kind.
+struct Memory {
+    entries: Entries,
+    failures: Map<Failure>,
+    flights: Flights,
 }
 
 struct Failure {
@@ -90,12 +120,30 @@ struct Failure {
     until: SystemTime,
 }
 
+/// Which report is asked for.
+#[derive(Debug, Clone)]
+enum Question {
+    Domain(RegistrableDomain),
+    /// Whether mail can reach a name below a registrable domain.
+    Host(Arc<str>),
+}
+
 impl Cache {
     /// Remembers what `source` says, by the time that `clock` tells.
     #[must_use]
     pub fn new(source: Arc<dyn DomainSource>, clock: Arc<dyn Clock>, settings: CacheSettings) -> Self {
-        let (entries, flights) = (Map::default(), Map::default());
-        Self { shared: Arc::new(Shared { source, clock, settings, entries, queue: Mutex::default(), flights }) }
+        Self::over(None, source, clock, settings)
+    }
+
+    /// With `store` behind the memory.
+    pub(crate) fn over(
+        store: Option<Arc<dyn Store>>,
+        source: Arc<dyn DomainSource>,
+        clock: Arc<dyn Clock>,
+        settings: CacheSettings,
+    ) -> Self {
+        let (domains, hosts) = (Memory::new(settings.capacity), Memory::new(settings.capacity));
+        Self { shared: Arc::new(Shared { domains, hosts, source, store, clock, settings, fingerprint: Fingerprint::new() }) }
     }
 
     /// How `domain` stands, by a report no older than `since`.
@@ -105,32 +153,46 @@ impl Cache {
     /// # Errors
     /// Where the source could not tell, and nothing that is remembered may stand in.
     pub async fn sighting(&self, domain: &RegistrableDomain, since: SystemTime) -> Outcome {
-        let shared = &self.shared;
-        let now = shared.clock.now();
-        if let Some(answer) = shared.remembered(domain, since, now) {
-            return answer;
+        // Most answers are remembered, and then the name need not even be copied.
+        let key = self.shared.fingerprint.of(domain.as_str());
+        let now = self.shared.clock.now();
+        match self.shared.domains.remembered(&key, since, now, &self.shared.settings) {
+            Some(Ok(sighting)) => {
+                if self.shared.is_to_be_renewed(&sighting, now) {
+                    self.renew(Question::Domain(domain.clone()), key);
+                }
+                Ok(sighting)
+            }
+            Some(Err(error)) => Err(error),
+            None => self.asked(Question::Domain(domain.clone()), key, since, now).await,
         }
-        let limit = shared.settings.timeout;
-        let asked = tokio::time::timeout(limit, self.ask(domain, since)).await;
-        match asked.unwrap_or_else(|_| Err(Arc::new(SourceError::Timeout { domain: domain.clone(), limit }))) {
-            Ok(sighting) => Ok(sighting),
-            Err(error) => shared.stale(domain, since, now).ok_or(error),
-        }
+    }
+
+    /// Whether mail can reach `host`, a name below a registrable domain, by an answer no older than `since`. `None` where nobody could tell.
+    ///
+    /// Cancel safe, as [`Self::sighting`] is.
+    pub async fn mail(&self, host: &str, since: SystemTime) -> Option<Mail> {
+        let key = self.shared.fingerprint.of(host);
+        let now = self.shared.clock.now();
+        let outcome = match self.shared.hosts.remembered(&key, since, now, &self.shared.settings) {
+            Some(outcome) => outcome,
+            None => self.asked(Question::Host(host.into()), key, since, now).await,
+        };
+        outcome.ok()?.report.mail
     }
 
     /// What is remembered of `domain`, however old. Asks nobody.
     #[must_use]
     pub fn known(&self, domain: &RegistrableDomain) -> Option<Sighting> {
-        let now = self.shared.clock.now();
-        let entry = self.shared.entries.get(domain)?;
-        let known = entry.known.as_ref()?;
-        Some(known.sighting(!known.is_fresh(&self.shared.settings, now)))
+        let known = self.shared.domains.entries.get(&self.shared.fingerprint.of(domain.as_str()))?;
+        let is_fresh = self.shared.settings.is_fresh(&known, self.shared.clock.now());
+        Some(known.sighting(true, !is_fresh))
     }
 
     /// How many domains are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.entries.len()
+        self.shared.domains.entries.len()
     }
 
     /// Whether nothing is remembered.
@@ -139,18 +201,48 @@ impl Cache {
         self.len() == 0
     }
 
+    pub(crate) fn has_store(&self) -> bool {
+        self.shared.store.is_some()
+    }
+
+    /// Reads again what another process found lapsed, until this cache is gone.
+    pub(crate) async fn follow_news(&self) {
+        let Some(store) = self.shared.store.clone() else { return };
+        let shared = Arc::downgrade(&self.shared);
+        while let Some(domain) = store.news().await {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.reread(&*store, &domain).await;
+        }
+    }
+
+    /// Asks, and waits for as long as a caller may.
+    async fn asked(&self, question: Question, key: Key, since: SystemTime, now: SystemTime) -> Outcome {
+        let (memory, settings) = (self.shared.memory(&question), &self.shared.settings);
+        if settings.is_of_provider(&question)
+            && let Some(sighting) = memory.stale(&key, since, now, settings)
+        {
+            self.renew(question, key);
+            return Ok(sighting);
+        }
+        let limit = settings.timeout;
+        let asked = tokio::time::timeout(limit, self.ask(&question, key, since)).await;
+        let late = |_| Err(Arc::new(SourceError::Timeout { domain: question.name(), limit }));
+        match asked.unwrap_or_else(late) {
+            Ok(sighting) => Ok(sighting),
+            Err(error) => memory.stale(&key, since, now, settings).map(|sighting| doubted(sighting, &error)).ok_or(error),
+        }
+    }
+
     /// Joins the lookup that is under way, or starts one.
-    async fn ask(&self, domain: &RegistrableDomain, since: SystemTime) -> Outcome {
-        let broke_off = || Err(Arc::new(SourceError::BrokeOff { domain: domain.clone() }));
+    async fn ask(&self, question: &Question, key: Key, since: SystemTime) -> Outcome {
+        let broke_off = || Err(Arc::new(SourceError::BrokeOff { domain: question.name() }));
         let mut outcome = broke_off();
         // A lookup that was under way before `since` is no evidence for this caller, whose own question comes after it.
         for _ in 0..2 {
-            outcome = match self.join(domain, since) {
-                Flight::Landed(outcome) => outcome,
-                Flight::UnderWay(mut flight) => {
-                    flight.wait_for(Option::is_some).await.map_or(None, |outcome| outcome.clone()).unwrap_or_else(broke_off)
-                }
-            };
+            let shared = &self.shared;
+            let landed = || shared.memory(question).remembered(&key, since, shared.clock.now(), &shared.settings);
+            let lookup = || Arc::clone(shared).look_up(question.clone(), key, since);
+            outcome = shared.memory(question).flights.join(key, landed, lookup).landed().await.unwrap_or_else(broke_off);
             if !matches!(&outcome, Ok(sighting) if sighting.checked_at < since) {
                 break;
             }
@@ -158,150 +250,183 @@ impl Cache {
         outcome
     }
 
-    fn join(&self, domain: &RegistrableDomain, since: SystemTime) -> Flight {
-        let slot = match self.shared.flights.entry(domain.clone()) {
-            dashmap::Entry::Occupied(flight) => return Flight::UnderWay(flight.get().clone()),
-            dashmap::Entry::Vacant(slot) => slot,
-        };
-        // One may have landed since this caller looked: what it learned was remembered before its slot became vacant.
-        if let Some(outcome) = self.shared.remembered(domain, since, self.shared.clock.now()) {
-            return Flight::Landed(outcome);
+    /// Has a name asked for anew, without waiting.
+    fn renew(&self, question: Question, key: Key) {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let memory = shared.memory(&question);
+        if !memory.flights.has(&key) && memory.failure(&key, now).is_none() {
+            drop(memory.flights.join(key, || None, || Arc::clone(shared).look_up(question, key, now)));
         }
-        let (landing, flight) = watch::channel(None);
-        slot.insert(flight.clone());
-        let (shared, domain) = (Arc::clone(&self.shared), domain.clone());
-        tokio::spawn(async move {
-            // The slot must become vacant even if the source panics, or nobody would ask again.
-            let slot = Slot { shared: &shared, domain: &domain };
-            let checked_at = shared.clock.now();
-            let answer = tokio::time::timeout(LONGEST_LOOKUP, shared.source.report(&domain)).await;
-            let timeout = |_| Err(SourceError::Timeout { domain: domain.clone(), limit: LONGEST_LOOKUP });
-            let outcome = shared.remember(&domain, checked_at, answer.unwrap_or_else(timeout));
-            drop(slot);
-            landing.send_replace(Some(outcome));
-        });
-        Flight::UnderWay(flight)
     }
 }
 
-enum Flight {
-    UnderWay(watch::Receiver<Option<Outcome>>),
-    Landed(Outcome),
-}
-
-struct Slot<'a> {
-    shared: &'a Shared,
-    domain: &'a RegistrableDomain,
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.shared.flights.remove(self.domain);
+/// A report that stands in, with the doubt that the DNS alone adds.
+fn doubted(sighting: Sighting, error: &SourceError) -> Sighting {
+    match error {
+        SourceError::Undecided { dns, .. } => Sighting { report: Arc::new(Report::clone(&sighting.report).beside_dns(dns)), ..sighting },
+        _ => sighting,
     }
 }
 
 impl Shared {
-    /// The answer that can be given without asking: a fresh report, or that the source is being left alone.
-    fn remembered(&self, domain: &RegistrableDomain, since: SystemTime, now: SystemTime) -> Option<Outcome> {
-        let entry = self.entries.get(domain)?;
-        if !entry.used.load(Ordering::Relaxed) {
-            entry.used.store(true, Ordering::Relaxed);
+    const fn memory(&self, question: &Question) -> &Memory {
+        match question {
+            Question::Domain(_) => &self.domains,
+            Question::Host(_) => &self.hosts,
         }
-        if let Some(known) = &entry.known
-            && known.checked_at >= since
-            && known.is_fresh(&self.settings, now)
-        {
-            return Some(Ok(known.sighting(false)));
-        }
-        let failure = entry.failure.as_ref().filter(|failure| failure.holds(now))?;
-        let error = Arc::clone(&failure.error);
-        drop(entry);
-        Some(self.stale(domain, since, now).ok_or(error))
     }
 
-    fn stale(&self, domain: &RegistrableDomain, since: SystemTime, now: SystemTime) -> Option<Sighting> {
-        let entry = self.entries.get(domain)?;
-        let known = entry.known.as_ref()?;
-        let may_stand_in = known.checked_at >= since && known.age(now) <= self.settings.stale_for && !known.has_run_out(now);
-        may_stand_in.then(|| known.sighting(true))
+    /// One lookup: the store, then the source, whose answer is remembered in both.
+    async fn look_up(self: Arc<Self>, question: Question, key: Key, since: SystemTime) -> Outcome {
+        let limit = LONGEST_LOOKUP;
+        let looked_up = tokio::time::timeout(limit, self.look_up_unbounded(&question, key, since)).await;
+        let late = |_| Err(SourceError::Timeout { domain: question.name(), limit });
+        looked_up.unwrap_or_else(late).map_err(|error| {
+            tracing::warn!(name = %question.name(), error = &error as &dyn std::error::Error, "the live check could not tell");
+            self.memory(&question).fail(key, error, self.clock.now())
+        })
     }
 
-    fn remember(&self, domain: &RegistrableDomain, checked_at: SystemTime, answer: Result<Report, SourceError>) -> Outcome {
-        let mut is_new = false;
-        let outcome = {
-            let mut entry = self.entries.entry(domain.clone()).or_insert_with(|| {
-                is_new = true;
-                Entry { known: None, failure: None, used: AtomicBool::new(false) }
-            });
-            match answer {
-                Ok(report) => {
-                    let history = match &entry.known {
-                        Some(known) => known.history.after(&report, checked_at),
-                        None => History::beginning(&report, checked_at),
-                    };
-                    let known = Known { ends_at: report.ends_at(), report: Arc::new(report), checked_at, history: Arc::new(history) };
-                    let sighting = Sighting { cached: false, ..known.sighting(false) };
-                    entry.known = Some(known);
-                    entry.failure = None;
-                    Ok(sighting)
-                }
-                Err(error) => {
-                    tracing::warn!(%domain, error = &error as &dyn std::error::Error, "the live check could not tell");
-                    let rest = error.retry_after().unwrap_or(REST).min(LONGEST_REST);
-                    let error = Arc::new(error);
-                    entry.failure = Some(Box::new(Failure { error: Arc::clone(&error), until: self.clock.now() + rest }));
-                    Err(error)
-                }
+    async fn look_up_unbounded(&self, question: &Question, key: Key, since: SystemTime) -> Result<Sighting, SourceError> {
+        let memory = self.memory(question);
+        let kept = self.kept(question).await?;
+        if let Some(kept) = kept {
+            let is_newer = memory.entries.get(&key).is_none_or(|known| known.checked_at < kept.checked_at);
+            if is_newer {
+                memory.entries.insert(key, &kept);
             }
+            if kept.checked_at >= since && self.settings.is_fresh(&kept, self.clock.now()) {
+                return Ok(kept.sighting(true, false));
+            }
+        }
+        let checked_at = self.clock.now();
+        let report = question.put_to(&*self.source).await?;
+        let history = match memory.entries.get(&key) {
+            Some(known) => known.history.after(&report, checked_at),
+            None => History::beginning(&report, checked_at),
         };
-        if is_new {
-            self.make_place_for(domain);
-        }
-        outcome
+        let known = Known::new(Arc::new(report), Arc::new(history), checked_at);
+        let known = self.keep(question, known).await;
+        memory.entries.insert(key, &known);
+        memory.failures.remove(&key);
+        Ok(known.sighting(false, false))
     }
 
-    /// Second chance: the oldest goes, unless it was used since the hand last passed it.
-    fn make_place_for(&self, domain: &RegistrableDomain) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push_back(domain.clone());
-        while queue.len() > self.settings.capacity {
-            let Some(oldest) = queue.pop_front() else { break };
-            let gone = self.entries.remove_if(&oldest, |_, entry| !entry.used.swap(false, Ordering::Relaxed));
-            if gone.is_none() {
-                queue.push_back(oldest);
+    /// What the store has.
+    async fn kept(&self, question: &Question) -> Result<Option<Known>, SourceError> {
+        match (question, &self.store) {
+            (Question::Domain(domain), Some(store)) => Ok(store.read(domain).await?.map(Known::from)),
+            (Question::Host(_), _) | (_, None) => Ok(None),
+        }
+    }
+
+    /// Writes `known` into the store, and gives it with what others saw. Where that fails, memory alone has it.
+    async fn keep(&self, question: &Question, known: Known) -> Known {
+        let (Question::Domain(domain), Some(store)) = (question, &self.store) else { return known };
+        let Known { report, history, checked_at, .. } = known.clone();
+        match store.keep(domain, &Remembered { report, history, checked_at }).await {
+            Ok(kept) if kept.checked_at >= known.checked_at => Known::from(kept),
+            Ok(kept) => Known::new(known.report, kept.history, known.checked_at),
+            Err(error) => {
+                tracing::error!(%domain, error = &error as &dyn std::error::Error, "what was seen of the domain is not kept");
+                known
             }
         }
+    }
+
+    async fn reread(&self, store: &dyn Store, domain: &RegistrableDomain) {
+        let key = self.fingerprint.of(domain.as_str());
+        let Some(known) = self.domains.entries.get(&key) else { return };
+        match store.read(domain).await {
+            Ok(Some(kept)) if kept.checked_at > known.checked_at => self.domains.entries.insert(key, &Known::from(kept)),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%domain, error = &error as &dyn std::error::Error, "another's finding can't be read"),
+        }
+    }
+
+    /// Whether a report that is still fresh is old enough to be asked for anew meanwhile.
+    fn is_to_be_renewed(&self, sighting: &Sighting, now: SystemTime) -> bool {
+        !sighting.stale && now.duration_since(sighting.checked_at).is_ok_and(|age| age >= self.settings.fresh_for / 4 * 3)
+    }
+}
+
+impl Memory {
+    fn new(capacity: usize) -> Self {
+        Self { entries: Entries::new(capacity), failures: Map::default(), flights: Flights::default() }
+    }
+
+    /// The answer that can be given without asking: a fresh report, or that the source is being left alone.
+    fn remembered(&self, key: &Key, since: SystemTime, now: SystemTime, settings: &CacheSettings) -> Option<Outcome> {
+        if let Some(known) = self.entries.get(key)
+            && known.checked_at >= since
+            && settings.is_fresh(&known, now)
+        {
+            return Some(Ok(known.sighting(true, false)));
+        }
+        let error = self.failure(key, now)?;
+        Some(self.stale(key, since, now, settings).map(|sighting| doubted(sighting, &error)).ok_or(error))
+    }
+
+    /// Why the source is being left alone. A rest that is longer than any comes of a clock that was put back.
+    fn failure(&self, key: &Key, now: SystemTime) -> Option<Arc<SourceError>> {
+        let failure = self.failures.get(key)?;
+        failure.holds(now).then(|| Arc::clone(&failure.error))
+    }
+
+    /// A report that may stand in.
+    fn stale(&self, key: &Key, since: SystemTime, now: SystemTime, settings: &CacheSettings) -> Option<Sighting> {
+        let known = self.entries.get(key)?;
+        let is_young = known.age(now, LONGEST_REST) <= settings.stale_for;
+        (known.checked_at >= since && is_young && !known.has_run_out(now)).then(|| known.sighting(true, true))
+    }
+
+    fn fail(&self, key: Key, error: SourceError, now: SystemTime) -> Arc<SourceError> {
+        if self.failures.len() >= FAILURES {
+            self.failures.retain(|_, failure| failure.holds(now));
+        }
+        let rest = error.retry_after().unwrap_or(REST).min(LONGEST_REST);
+        let error = Arc::new(error);
+        self.failures.insert(key, Failure { error: Arc::clone(&error), until: now + rest });
+        error
     }
 }
 
 impl Failure {
-    /// Whether the source is still to be left alone. A rest that is longer than any comes of a clock that was put back.
     fn holds(&self, now: SystemTime) -> bool {
         self.until.duration_since(now).is_ok_and(|rest| !rest.is_zero() && rest <= LONGEST_REST)
     }
 }
 
-impl Known {
-    fn age(&self, now: SystemTime) -> Duration {
-        match now.duration_since(self.checked_at) {
-            Ok(age) => age,
-            // The clock was put back, and nobody knows how old the report is.
-            Err(ahead) if ahead.duration() > LONGEST_REST => Duration::MAX,
-            Err(_) => Duration::ZERO,
+impl CacheSettings {
+    fn is_fresh(&self, known: &Known, now: SystemTime) -> bool {
+        known.age(now, LONGEST_REST) < self.fresh_for && !known.has_run_out(now)
+    }
+
+    fn is_of_provider(&self, question: &Question) -> bool {
+        matches!(question, Question::Domain(domain) if self.providers.contains(domain))
+    }
+}
+
+impl Question {
+    async fn put_to(&self, source: &dyn DomainSource) -> Result<Report, SourceError> {
+        match self {
+            Self::Domain(domain) => source.report(domain).await,
+            Self::Host(host) => Ok(Report { mail: source.mail(host).await?, ..Report::about_nothing("dns") }),
         }
     }
 
-    fn is_fresh(&self, settings: &CacheSettings, now: SystemTime) -> bool {
-        self.age(now) < settings.fresh_for && !self.has_run_out(now)
+    fn name(&self) -> Arc<str> {
+        match self {
+            Self::Domain(domain) => domain.as_str().into(),
+            Self::Host(host) => Arc::clone(host),
+        }
     }
+}
 
-    /// Whether the registration, still running when the report was made, has ended by the report's own dates.
-    fn has_run_out(&self, now: SystemTime) -> bool {
-        self.ends_at.is_some_and(|end| self.checked_at < end && end <= now)
-    }
-
-    fn sighting(&self, stale: bool) -> Sighting {
-        Sighting { report: Arc::clone(&self.report), checked_at: self.checked_at, history: Arc::clone(&self.history), cached: true, stale }
+impl From<Remembered> for Known {
+    fn from(remembered: Remembered) -> Self {
+        Self::new(remembered.report, remembered.history, remembered.checked_at)
     }
 }
 
