@@ -11,6 +11,7 @@
 //! 5. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use email_address::{EmailAddress, Options};
@@ -153,6 +154,15 @@ impl RegistrableDomain {
     #[must_use]
     pub fn top_level(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// As [`RegistrableDomain::of`] has it.
+impl FromStr for RegistrableDomain {
+    type Err = AddressError;
+
+    fn from_str(host: &str) -> Result<Self, AddressError> {
+        Self::of(host)
     }
 }
 

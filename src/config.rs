@@ -4,6 +4,7 @@
 //! so for every other value outside `[[guard]]`; a flag overrides both. Relative paths are relative to the file. A secret stands in no file: it comes by a variable, or by a file of its own that the
 //! configuration names.
 
+mod domains;
 mod layers;
 mod sections;
 mod site;
@@ -20,6 +21,7 @@ use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::{Rdap, RdapBuilder};
 use crate::policy::{OnUnknown, Policy};
 
+pub use self::domains::{Endpoint, Nameserver, SourceSettings};
 pub use self::site::{DirectorySettings, Site, Store, Tls};
 
 /// The settings of a file, of the environment, and the defaults of all else.
@@ -125,15 +127,8 @@ impl Config {
     /// Sections and keys that are there, and that this version does not carry out.
     #[must_use]
     pub fn not_carried_out(&self) -> Vec<&'static str> {
-        let Sections { admin, sweep, audit, domains, .. } = &self.sections;
-        let keys = [
-            ("admin", admin),
-            ("sweep", sweep),
-            ("audit.webhook", &audit.webhook),
-            ("domains.fastly", &domains.fastly),
-            ("domains.domainr", &domains.domainr),
-            ("domains.dns", &domains.dns),
-        ];
+        let Sections { admin, sweep, audit, .. } = &self.sections;
+        let keys = [("admin", admin), ("sweep", sweep), ("audit.webhook", &audit.webhook)];
         keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect()
     }
 
@@ -173,7 +168,16 @@ fn policy(sections: &Sections) -> Policy {
 
 fn cache(sections: &Sections) -> CacheSettings {
     let domains = &sections.domains;
-    CacheSettings { timeout: domains.timeout.0, fresh_for: domains.fresh_for.0, stale_for: domains.stale_for.0, ..CacheSettings::default() }
+    let defaults = CacheSettings::default();
+    let providers = domains.providers.as_ref();
+    let providers = providers.map(|providers| providers.iter().map(|provider| provider.value.clone()).collect());
+    CacheSettings {
+        timeout: domains.timeout.0,
+        fresh_for: domains.fresh_for.0,
+        stale_for: domains.stale_for.0,
+        providers: providers.unwrap_or(defaults.providers),
+        ..defaults
+    }
 }
 
 fn rdap(sections: &Sections, origin: &Origin) -> RdapBuilder {

@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::clock::parse;
-    use crate::domain::{History, Report};
+    use crate::domain::{History, Statement};
 
     const NOW: &str = "2026-01-31T12:00:00Z";
     const VERIFIED: &str = "2020-01-01T00:00:00Z";
@@ -314,6 +314,101 @@ mod tests {
         let stale = Sighting { stale: true, ..lapsed.clone() };
         assert_eq!(judged(|_, _| {}, Some(&stale)), (vec!["domain_redemption"], vec![], None), "it blocks, and takes nothing away");
         assert_eq!(judged(|policy, _| policy.unverify = false, Some(&lapsed)).2, None);
+    }
+
+    /// The reasons, notices and un-verification for a domain that was seen as each of `reports` in turn, the last one now.
+    fn judged_after(reports: &[(Report, &str)]) -> (Vec<&'static str>, Vec<&'static str>, Option<Reason>) {
+        let mut history: Option<History> = None;
+        for (report, day) in reports {
+            history = Some(history.map_or_else(|| History::beginning(report, at(day)), |history| history.after(report, at(day))));
+        }
+        let (report, day) = reports.last().unwrap().clone();
+        let sighting = Sighting { history: Arc::new(history.unwrap()), ..Sighting::first(report, at(day)) };
+        judged(|_, _| {}, Some(&sighting))
+    }
+
+    fn run_by(registrar: &str, name_server: &str, mail_server: &str) -> Report {
+        let mut report = Report::registered("rdap");
+        report.registrar = Some(registrar.to_owned());
+        (report.name_servers, report.mail_servers) = (vec![name_server.to_owned()], vec![mail_server.to_owned()]);
+        report
+    }
+
+    #[test]
+    fn a_domain_that_changed_hands_is_blocked_and_one_that_only_moved_is_noticed() {
+        let before = || (run_by("292", "ns.old.net", "mx.old.net"), "2021-01-01");
+        let after = |registrar, name_server, mail_server| (run_by(registrar, name_server, mail_server), NOW);
+        let (blocked, moved) = (vec!["domain_changed_hands"], vec!["domain_moved"]);
+        assert_eq!(judged_after(&[before(), after("292", "ns.old.net", "mx.old.net")]), (vec![], vec![], None));
+        assert_eq!(judged_after(&[before(), after("292", "ns.old.net", "mx.new.net")]), (vec![], moved.clone(), None));
+        assert_eq!(judged_after(&[before(), after("146", "ns.new.net", "mx.old.net")]), (vec![], moved, None));
+        // What is only weighed takes nothing away for good.
+        assert_eq!(judged_after(&[before(), after("146", "ns.new.net", "mx.new.net")]), (blocked.clone(), vec![], None));
+        let earlier = (run_by("292", "ns.old.net", "mx.old.net"), "2019-01-01");
+        assert_eq!(
+            judged_after(&[earlier, after("146", "ns.new.net", "mx.new.net")]).0,
+            [""; 0],
+            "the verification may have come after it"
+        );
+
+        let mut lapsed = run_by("292", "ns.old.net", "mx.old.net");
+        lapsed.statuses = vec![Status::RedemptionPeriod];
+        let back = after("292", "ns.old.net", "mx.old.net");
+        let in_between = judged_after(&[before(), (lapsed.clone(), "2022-01-01"), back.clone()]);
+        assert_eq!(in_between, (blocked, vec![], Some(Reason::DomainChangedHands)));
+        assert_eq!(judged_after(&[(lapsed, "2019-01-01"), back]).0, [""; 0], "that lapse came before the verification");
+    }
+
+    #[test]
+    fn what_the_dns_alone_lacks_blocks_at_once_and_takes_away_after_a_week() {
+        let there = || (Report::registered("dns"), "2021-01-01");
+        let gone = |day| (Report::unregistered("dns"), day);
+        let reasons = vec!["domain_unregistered"];
+        assert_eq!(judged_after(&[there(), gone(NOW)]), (reasons.clone(), vec![], None));
+        assert_eq!(judged_after(&[there(), gone("2026-01-23"), gone(NOW)]), (reasons, vec![], Some(Reason::DomainUnregistered)));
+    }
+
+    #[test]
+    fn mail_that_can_not_be_delivered_blocks() {
+        let healthy = seen(&["active"], "2009-01-01", "2030-01-01");
+        for (mail, expected) in [
+            (None, vec![]),
+            (Some(Mail::Accepted), vec![]),
+            (Some(Mail::Refused), vec!["domain_unresolvable"]),
+            (Some(Mail::NoServer), vec!["domain_unresolvable"]),
+            (Some(Mail::NoHost), vec!["domain_unresolvable"]),
+        ] {
+            assert_eq!(judged(|_, evidence| evidence.mail = mail, Some(&healthy)), (expected, vec![], None), "{mail:?}");
+        }
+        let held = seen(&["client hold"], "2009-01-01", "2026-02-01");
+        let reasons = judged(|_, evidence| evidence.mail = Some(Mail::NoHost), Some(&held)).0;
+        assert_eq!(reasons, ["domain_on_hold", "domain_expiring", "domain_unresolvable"]);
+    }
+
+    #[test]
+    fn what_is_only_worth_knowing_is_noticed() {
+        let statement = |said| Statement { source: "test".into(), said, took: Duration::ZERO };
+        let notices = |change: &dyn Fn(&mut Report)| {
+            let mut report = Report::registered("rdap");
+            change(&mut report);
+            judged(|_, _| {}, Some(&Sighting::first(report, at(NOW)))).1
+        };
+        assert_eq!(notices(&|report| report.statuses = vec!["marketed".into(), "active".into()]), ["domain_for_sale"]);
+        assert_eq!(
+            notices(&|report| report.statements = vec![statement(Ok(Standing::Active)), statement(Err("down".into()))]),
+            ["source_failed"]
+        );
+        assert_eq!(notices(&|report| report.statements = vec![statement(Ok(Standing::Active)), statement(Ok(Standing::Unknown))]), [""; 0]);
+        let disagree = |report: &mut Report| report.statements = vec![statement(Ok(Standing::Active)), statement(Ok(Standing::Redemption))];
+        assert_eq!(notices(&disagree), ["sources_disagree"]);
+        let renewed = |end: &'static str| {
+            notices(&move |report| {
+                report.statuses = vec![Status::AutoRenewPeriod];
+                report.registrar_expires_at = parse(end);
+            })
+        };
+        assert_eq!(renewed(""), ["domain_auto_renewed"]);
+        assert_eq!(renewed("2027-01-01"), [""; 0], "the registrar says that it is paid");
     }
 
     fn moment() -> impl Strategy<Value = SystemTime> {

@@ -10,13 +10,17 @@ use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
-use super::text::{Bytes, Network, OneOrMany, Span, Text, Upstream};
+use super::text::{Bytes, Network, OneOrMany, Resolver, Span, Text, Upstream};
+use crate::address::RegistrableDomain;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::IANA_BOOTSTRAP;
 use crate::limit::Limit;
 use crate::policy::Policy;
 use crate::route::Guard;
 use crate::target::{Decode, Target};
+
+const FASTLY: &str = "https://api.fastly.com/domain-management/v1/tools/status";
+const DOMAINR: &str = "https://api.domainr.com/v2/status";
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -192,35 +196,77 @@ pub(super) struct Domains {
     pub(super) timeout: Span,
     pub(super) fresh_for: Span,
     pub(super) stale_for: Span,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) providers: Option<Vec<Text<RegistrableDomain>>>,
     pub(super) rdap: RdapSection,
-    #[serde(skip_serializing)]
-    pub(super) fastly: Option<Value>,
-    #[serde(skip_serializing)]
-    pub(super) domainr: Option<Value>,
-    #[serde(skip_serializing)]
-    pub(super) dns: Option<Value>,
+    pub(super) fastly: FastlySection,
+    pub(super) domainr: DomainrSection,
+    pub(super) dns: DnsSection,
 }
 
 impl Default for Domains {
     fn default() -> Self {
         let cache = CacheSettings::default();
         Self {
-            sources: vec![Source::Rdap],
+            sources: vec![Source::Rdap, Source::Dns],
             timeout: Span(cache.timeout),
             fresh_for: Span(cache.fresh_for),
             stale_for: Span(cache.stale_for),
+            providers: None,
             rdap: RdapSection::default(),
-            fastly: None,
-            domainr: None,
-            dns: None,
+            fastly: FastlySection::default(),
+            domainr: DomainrSection::default(),
+            dns: DnsSection::default(),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Source {
     Rdap,
+    Fastly,
+    Domainr,
+    Dns,
+    Whois,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FastlySection {
+    pub(super) endpoint: String,
+    pub(super) api_key_env: String,
+}
+
+impl Default for FastlySection {
+    fn default() -> Self {
+        Self { endpoint: FASTLY.to_owned(), api_key_env: "FASTLY_API_KEY".to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DomainrSection {
+    pub(super) endpoint: String,
+    pub(super) client_id_env: String,
+}
+
+impl Default for DomainrSection {
+    fn default() -> Self {
+        Self { endpoint: DOMAINR.to_owned(), client_id_env: "DOMAINR_CLIENT_ID".to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DnsSection {
+    pub(super) resolver: Text<Resolver>,
+}
+
+impl Default for DnsSection {
+    fn default() -> Self {
+        Self { resolver: Text::from_valid(Resolver::System) }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -130,5 +130,33 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map(Self).map_err(|_| "it is no network such as \"10.0.0.0/8\"")
+    }
+}
+
+/// The resolver that is asked: the system's, or one at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolver {
+    System,
+    At(SocketAddr),
+}
+
+impl FromStr for Resolver {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text == "system" {
+            return Ok(Self::System);
+        }
+        let address = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53)));
+        address.map(Self::At).map_err(|_| "it is neither \"system\" nor an address such as \"127.0.0.1:5353\"")
+    }
+}
+
+impl fmt::Display for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::At(address) => address.fmt(f),
+        }
     }
 }

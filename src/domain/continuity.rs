@@ -303,3 +303,142 @@ fn operators(servers: &[String]) -> Vec<String> {
     operators.dedup();
     operators
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::parse;
+
+    const DAY: u64 = 86_400;
+
+    fn day(days: u64) -> SystemTime {
+        parse("2025-01-01").unwrap() + Duration::from_secs(days * DAY)
+    }
+
+    /// A report of a domain without dates, run by these.
+    fn run_by(registrar: &str, name_servers: &str, mail_servers: &str, ds: &str) -> Report {
+        let mut report = Report::registered("rdap");
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        report.registrar = (!registrar.is_empty()).then(|| registrar.to_owned());
+        (report.name_servers, report.mail_servers, report.ds) = (list(name_servers), list(mail_servers), Some(list(ds)));
+        report
+    }
+
+    fn before() -> Report {
+        run_by("292", "ns1.old.net ns2.old.net", "mx.oldmail.com", "1 13 2 aa")
+    }
+
+    #[test]
+    fn what_changed_together_is_weighed() {
+        // Registrar, name servers, mail servers, signing keys; and whether that is a change of hands.
+        let rows = [
+            ("292", "ns1.old.net ns2.old.net", "mx.oldmail.com", "1 13 2 aa", false),
+            ("292", "ns7.old.net", "mx9.oldmail.com", "1 13 2 aa", false),
+            ("146", "ns1.old.net", "mx.oldmail.com", "1 13 2 aa", false),
+            ("292", "ns1.old.net", "mx.newmail.com", "1 13 2 aa", false),
+            ("292", "ns1.old.net", "mx.newmail.com", "", false),
+            ("292", "ns1.new.net", "mx.newmail.com", "", false),
+            ("146", "ns1.new.net", "mx.oldmail.com", "", false),
+            ("146", "ns1.old.net", "mx.newmail.com", "", false),
+            ("146", "ns1.new.net", "mx.newmail.com", "1 13 2 aa", true),
+            ("146", "ns1.new.net", "mx.newmail.com", "", true),
+            ("146", "ns1.sedoparking.com", "", "1 13 2 aa", true),
+            ("292", "ns1.sedoparking.com", "", "", false),
+            ("292", "ns1.sedoparking.com", "mx.newmail.com", "", true),
+            ("", "ns1.new.net", "mx.newmail.com", "", false),
+        ];
+        for (registrar, name_servers, mail_servers, ds, expected) in rows {
+            let history = History::beginning(&before(), day(0)).after(&run_by(registrar, name_servers, mail_servers, ds), day(30));
+            assert_eq!(history.changed_hands_since(day(0)), expected, "{registrar} {name_servers} {mail_servers} {ds}: {history:?}");
+        }
+    }
+
+    #[test]
+    fn changes_far_apart_are_no_single_event_and_those_of_two_looks_are() {
+        let moved = run_by("146", "ns1.old.net", "mx.oldmail.com", "");
+        let rerun = run_by("146", "ns1.new.net", "mx.newmail.com", "");
+        for (second, expected) in [(day(60), true), (day(90), true), (day(91), false)] {
+            let history = History::beginning(&before(), day(0)).after(&moved, day(30)).after(&rerun, second);
+            assert_eq!(history.changed_hands_since(day(0)), expected, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_changed_since_the_verification_counts() {
+        let after = run_by("146", "ns1.new.net", "mx.newmail.com", "");
+        let history = History::beginning(&before(), day(0)).after(&after, day(30)).after(&after, day(60));
+        assert!(history.changed_hands_since(day(0)));
+        assert!(!history.changed_hands_since(day(1)), "the change may have come before it");
+        assert!(!history.changed_hands_since(day(30)));
+    }
+
+    #[test]
+    fn what_a_source_does_not_tell_is_no_change_and_hides_none() {
+        let silent = Report::registered("rdap");
+        let history = History::beginning(&before(), day(0)).after(&silent, day(1));
+        assert_eq!(history.changes(), []);
+        let history = history.after(&run_by("146", "ns1.new.net", "mx.newmail.com", ""), day(2));
+        assert_eq!(history.changes().len(), 4);
+    }
+
+    #[test]
+    fn a_lapse_is_remembered_when_the_domain_is_back() {
+        let mut lapsed = before();
+        lapsed.statuses = vec!["redemption period".into()];
+        let history = History::beginning(&before(), day(0)).after(&lapsed, day(5)).after(&before(), day(9));
+        assert!(history.lapsed_since(day(4)) && !history.lapsed_since(day(5)));
+        assert_eq!(history.first_seen_at(), day(0));
+    }
+
+    /// A resolver may fail, so what the DNS alone lacks is gone only when it has been for a week.
+    #[test]
+    fn a_name_that_the_dns_alone_lacks_has_lapsed_after_a_week() {
+        let (gone, back) = (Report::unregistered("dns"), Report::registered("dns"));
+        let history = History::beginning(&back, day(0)).after(&gone, day(1)).after(&gone, day(7));
+        assert!(!history.lapsed_since(day(0)) && !history.is_absent(day(7)));
+        let lasting = history.after(&gone, day(8));
+        assert!(lasting.lapsed_since(day(0)) && lasting.is_absent(day(8)));
+        let again = history.after(&back, day(8)).after(&gone, day(9));
+        assert!(!again.lapsed_since(day(0)) && !again.is_absent(day(15)), "it was back in between");
+        assert!(History::beginning(&Report::unregistered("rdap"), day(0)).lapsed_since(day(0) - Duration::from_secs(1)));
+    }
+
+    /// Where a date tells, another handle is a registry's own move.
+    #[test]
+    fn another_handle_is_a_new_registration_only_where_no_date_tells() {
+        let with = |handle: &str, date: &str| {
+            let mut report = Report::registered("rdap");
+            (report.handle, report.registered_at) = (Some(handle.to_owned()), parse(date));
+            report
+        };
+        for (date, expected) in [("", true), ("2009-01-01", false)] {
+            let history = History::beginning(&with("1-REG", date), day(0)).after(&with("2-REG", date), day(1));
+            assert_eq!(history.handle_changed_since(day(0)), expected, "{date}");
+        }
+    }
+
+    #[test]
+    fn two_that_look_at_one_domain_lose_nothing_by_sharing_it() {
+        let mut lapsed = before();
+        lapsed.statuses = vec!["redemption period".into()];
+        let beginning = History::beginning(&before(), day(0));
+        let (one, two) = (beginning.after(&lapsed, day(5)), beginning.after(&run_by("146", "ns1.new.net", "mx.newmail.com", ""), day(6)));
+        for merged in [one.merged(&two), two.merged(&one)] {
+            assert!(merged.lapsed_since(day(4)) && merged.changed_hands_since(day(0)));
+            assert_eq!(merged.first_seen_at(), day(0));
+            let merged_again = merged.merged(&one).merged(&two);
+            assert_eq!(merged_again, merged);
+        }
+    }
+
+    #[test]
+    fn no_number_of_changes_makes_a_history_grow_without_bound() {
+        let mut history = History::beginning(&before(), day(0));
+        for number in 1..200 {
+            history = history.after(&run_by(&number.to_string(), "ns1.new.net", "mx.newmail.com", ""), day(number));
+        }
+        assert_eq!(history.changes().len(), KEPT);
+        let text = serde_json::to_string(&history).unwrap();
+        assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
+    }
+}

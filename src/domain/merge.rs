@@ -268,3 +268,165 @@ impl Said {
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{History, Sighting, Standing};
+    use super::*;
+    use crate::clock::parse;
+    use crate::policy::{Evidence, OnUnknown, Policy, judge};
+
+    fn at(text: &str) -> SystemTime {
+        parse(text).unwrap()
+    }
+
+    fn said(role: Role, outcome: Result<Report, SourceError>) -> Said {
+        let name = match role {
+            Role::Registry => "rdap",
+            Role::Registration => "fastly",
+            Role::Dns => "dns",
+        };
+        Said { role, name, outcome, took: Duration::ZERO }
+    }
+
+    fn no_service() -> Result<Report, SourceError> {
+        Err(SourceError::NoService { top_level: "zz".to_owned() })
+    }
+
+    fn failed() -> Result<Report, SourceError> {
+        Err(SourceError::Unusable { url: "https://rdap.example/".to_owned(), what: "no JSON" })
+    }
+
+    fn dns(in_dns: Option<bool>) -> Result<Report, SourceError> {
+        let mail = in_dns.map(|in_dns| if in_dns { Mail::Accepted } else { Mail::NoHost });
+        Ok(Report { in_dns, mail, ..Report::about_nothing("dns") })
+    }
+
+    fn with(status: &str) -> Result<Report, SourceError> {
+        let mut report = Report::registered("fastly");
+        report.statuses = vec![status.into()];
+        Ok(report)
+    }
+
+    /// Where a domain stands by what was said, and by whose word. `None` where nobody could tell.
+    fn standing(said: Vec<Said>) -> Option<(Standing, String)> {
+        let now = at("2026-01-31");
+        let report = merge(said, now).ok()?;
+        Some((report.standing(now, Duration::ZERO), report.source.into_owned()))
+    }
+
+    #[test]
+    fn what_several_sources_say_is_one_answer_by_the_rule() {
+        use Role::{Dns, Registration, Registry};
+        use Standing::{Active, Redemption, Unregistered};
+        let registered = || Ok(Report::registered("rdap"));
+        let gone = |name: &'static str| Ok(Report::unregistered(name));
+        let rows: Vec<(Vec<Said>, Option<(Standing, &str)>)> = vec![
+            // The registry's word, whatever the DNS says.
+            (vec![said(Registry, registered()), said(Dns, dns(Some(true)))], Some((Active, "rdap"))),
+            (vec![said(Registry, registered()), said(Dns, dns(Some(false)))], Some((Active, "rdap"))),
+            (vec![said(Registry, registered()), said(Dns, failed())], Some((Active, "rdap"))),
+            (vec![said(Registry, gone("rdap")), said(Dns, dns(Some(true)))], Some((Unregistered, "rdap"))),
+            // The DNS never vouches where the registry has a service.
+            (vec![said(Registry, failed()), said(Dns, dns(Some(true)))], None),
+            (vec![said(Registry, failed()), said(Dns, dns(Some(false)))], None),
+            (vec![said(Dns, dns(Some(true)))], None),
+            // Where it has none, it does.
+            (vec![said(Registry, no_service()), said(Dns, dns(Some(true)))], Some((Active, "dns"))),
+            (vec![said(Registry, no_service()), said(Dns, dns(Some(false)))], Some((Unregistered, "dns"))),
+            (vec![said(Registry, no_service()), said(Dns, dns(None))], None),
+            (vec![said(Registry, no_service()), said(Dns, failed())], None),
+            (vec![said(Registry, no_service())], None),
+            // But not beside another's word about the registration.
+            (vec![said(Registry, no_service()), said(Registration, with("active")), said(Dns, dns(Some(false)))], Some((Active, "fastly"))),
+            (
+                vec![said(Registry, no_service()), said(Registration, gone("fastly")), said(Dns, dns(Some(true)))],
+                Some((Unregistered, "fastly")),
+            ),
+            // A status service alone will do.
+            (vec![said(Registration, with("active"))], Some((Active, "fastly"))),
+            (vec![said(Registry, failed()), said(Registration, with("active"))], Some((Active, "fastly"))),
+            // A lapse that any of them proves counts.
+            (vec![said(Registry, registered()), said(Registration, with("redemption period"))], Some((Redemption, "rdap"))),
+            (vec![said(Registry, registered()), said(Registration, gone("fastly"))], Some((Unregistered, "fastly"))),
+            (vec![said(Registry, gone("rdap")), said(Registration, with("active"))], Some((Unregistered, "rdap"))),
+            // That a name is kept back is for the registry to say.
+            (vec![said(Registry, registered()), said(Registration, with("reserved"))], Some((Active, "rdap"))),
+            (vec![], None),
+        ];
+        for (row, (said, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(standing(said), expected.map(|(standing, source)| (standing, source.to_owned())), "row {row}");
+        }
+    }
+
+    #[test]
+    fn the_doubt_of_the_dns_is_kept_beside_the_failure_of_all_others() {
+        let error = merge(vec![said(Role::Registry, failed()), said(Role::Dns, dns(Some(false)))], at("2026-01-31")).unwrap_err();
+        let SourceError::Undecided { dns, .. } = error else { unreachable!("{error:?}") };
+        assert_eq!(dns.mail, Some(Mail::NoHost));
+    }
+
+    #[test]
+    fn of_dates_the_latest_beginning_and_the_earliest_end_count() {
+        let dated = |from: &str, until: &str| {
+            let mut report = Report::registered("rdap");
+            (report.registered_at, report.expires_at) = (parse(from), parse(until));
+            Ok(report)
+        };
+        let said =
+            vec![said(Role::Registry, dated("2009-01-01", "2030-01-01")), said(Role::Registration, dated("2010-01-01", "2029-01-01"))];
+        let report = merge(said, at("2026-01-31")).unwrap();
+        assert_eq!((report.registered_at, report.expires_at), (parse("2010-01-01"), parse("2029-01-01")));
+        assert_eq!(report.statements.len(), 2);
+    }
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        let statuses = ["active", "client hold", "pending delete", "redemption period", "auto renew period", "add period", "removed"];
+        let dates = prop::collection::vec(prop::option::of(0..4_000_000_000_u64), 4);
+        (any::<Option<bool>>(), prop::collection::vec(prop::sample::select(statuses.to_vec()), 0..4), dates).prop_map(
+            |(registered, statuses, dates)| {
+                let moment = |place: usize| dates[place].map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+                Report {
+                    registered,
+                    statuses: statuses.into_iter().map(Status::from).collect(),
+                    registered_at: moment(0),
+                    reregistered_at: moment(1),
+                    expires_at: moment(2),
+                    registrar_expires_at: moment(3),
+                    ..Report::about_nothing("test")
+                }
+            },
+        )
+    }
+
+    fn is_allowed(said: Vec<Said>, now: SystemTime) -> bool {
+        let sighting = merge(said, now).ok().map(|report| {
+            let history = Arc::new(History::beginning(&report, now));
+            Sighting { history, ..Sighting::first(report, now) }
+        });
+        let mail = sighting.as_ref().and_then(|sighting| sighting.report.mail);
+        let verified_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        let domain = sighting.as_ref();
+        let evidence = Evidence { verified: true, verified_at, requested_is_stored: true, domain, mail, over_limit: false };
+        judge(&Policy { on_unknown: OnUnknown::Block, ..Policy::default() }, &evidence, now).is_allowed()
+    }
+
+    proptest! {
+        /// More evidence of a lapse never makes a verdict milder: what one registration source blocks, no further one lets through.
+        #[test]
+        fn another_word_about_the_registration_never_lets_a_blocked_reset_through(one in any_report(), two in any_report(), now in 1_100_000_000..3_000_000_000_u64) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            let first = || said(Role::Registry, Ok(one.clone()));
+            if one.registered.is_some() && !is_allowed(vec![first()], now) {
+                prop_assert!(!is_allowed(vec![first(), said(Role::Registration, Ok(two.clone()))], now));
+                prop_assert!(!is_allowed(vec![first(), said(Role::Dns, dns(Some(true)))], now));
+            }
+            // And a lapse by the second counts beside whatever the first says.
+            if two.registered.is_some() && two.phase(now, Duration::ZERO).is_lapsed() {
+                prop_assert!(!is_allowed(vec![first(), said(Role::Registration, Ok(two))], now));
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod config;
 mod directory;
 mod gate;
 mod http_directory;
+mod knowing;
 mod layer;
 mod postgres;
 mod proxy;

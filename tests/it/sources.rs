@@ -209,10 +209,10 @@ async fn a_fresh_report_is_not_asked_for_again_and_an_old_one_is() {
     let (cache, clock) = cache(&registry, |_| {}).await;
     let example = domain("example.com");
     assert!(!cache.sighting(&example, SystemTime::UNIX_EPOCH).await.unwrap().cached);
-    clock.advance(HOUR - Duration::from_secs(1));
+    clock.advance(HOUR * 3 / 4 - Duration::from_secs(1));
     assert!(cache.sighting(&example, SystemTime::UNIX_EPOCH).await.unwrap().cached);
     assert_eq!(registry.all_questions(), 1);
-    clock.advance(Duration::from_secs(1));
+    clock.advance(HOUR / 4 + Duration::from_secs(1));
     let sighting = cache.sighting(&example, SystemTime::UNIX_EPOCH).await.unwrap();
     assert!(!sighting.cached);
     assert_eq!(sighting.history.first_seen_at(), time(NOW));

@@ -1,0 +1,37 @@
+//! The sources that the configuration names, as one.
+
+use std::sync::Arc;
+
+use reset_gatekeeper::config::{Config, Nameserver};
+use reset_gatekeeper::domain::Sources;
+use reset_gatekeeper::domain::dns::Dns;
+use reset_gatekeeper::domain::domainr::Domainr;
+use reset_gatekeeper::domain::fastly::Fastly;
+use reset_gatekeeper::domain::whois::Whois;
+
+use super::Failure;
+
+/// Whether what runs for long must start even where the list of registries can't be had.
+pub(super) async fn sources(config: &Config, starts_without_bootstrap: bool) -> Result<Sources, Failure> {
+    let settings = config.sources()?;
+    let mut sources = Sources::new().patience(config.cache.timeout / 2);
+    if settings.rdap || settings.dns.is_some() {
+        // Where the registries aren't to be asked, their list still tells for which domains the DNS may not vouch.
+        let rdap = config.rdap.clone().starts_without_bootstrap(starts_without_bootstrap || !settings.rdap).build().await?;
+        sources = if settings.rdap { sources.registry(rdap) } else { sources.registry(rdap.unasked()) };
+    }
+    if let Some(fastly) = settings.fastly {
+        sources = sources.registration("fastly", Fastly::new(fastly.secret)?.endpoint(&fastly.url)?);
+    }
+    if let Some(domainr) = settings.domainr {
+        sources = sources.registration("domainr", Domainr::new(domainr.secret)?.endpoint(&domainr.url)?);
+    }
+    if settings.whois {
+        sources = sources.registration("whois", Whois::builder().build()?);
+    }
+    match settings.dns {
+        None => Ok(sources),
+        Some(Nameserver::System) => Ok(sources.dns(Dns::system()?)),
+        Some(Nameserver::At(address)) => Ok(sources.dns(Dns::resolver(address)?)),
+    }
+}
