@@ -2,7 +2,8 @@
 //!
 //! 1. Passing: what a layer adds to a request for another route.
 //! 2. Decision: what the gate adds to a guarded request whose domain is remembered, beside `axum::Form` reading the same request.
-//! 3. Memory: a remembered domain with the check that it has not run out, beside a `moka` cache with a time to live.
+//! 3. Memory: a remembered domain with the check that it has not run out, beside a `moka` cache with a time to live; and the bytes that it takes.
+//! 4. Waiters: ten thousand that wait for one domain which is being looked up, beside moka's `get_with`.
 //!
 //! All peers of a case take turns in one process, so what slows the machine slows all alike: the ratios mean something, the nanoseconds only
 //! on this machine. Services are called in process, on requests made beforehand, and what the bare service needs is subtracted. Most of what a
@@ -13,6 +14,7 @@ mod memory;
 mod meter;
 mod passing;
 mod service;
+mod waiters;
 
 use meter::{Cost, Failure};
 
@@ -27,7 +29,13 @@ pub(crate) struct Row {
 
 fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let rows = passing::rows(&runtime)?.into_iter().chain(decision::rows(&runtime)?).chain(memory::rows(&runtime)?);
+    let rows = passing::rows(&runtime)?
+        .into_iter()
+        .chain(decision::rows(&runtime)?)
+        .chain(memory::rows(&runtime)?)
+        .chain(waiters::rows(&runtime)?);
+    let rows: Vec<_> = rows.collect();
+    memory::bytes(&runtime)?;
     println!("{:54} {:>9} {:>9} {:>7} {:>6}   allocations", "case", "ours ns", "peer ns", "ratio", "goal");
     for Row { case, ours, peer, goal } in rows {
         let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));

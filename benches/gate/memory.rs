@@ -14,7 +14,7 @@ use reset_gatekeeper::{AddressError, RegistrableDomain, SystemClock};
 use tokio::runtime::Runtime;
 
 use crate::Row;
-use crate::meter::{CALLS, Failure, Meter, Peer, compare};
+use crate::meter::{CALLS, Failure, Meter, Peer, compare, is_in_earnest};
 use crate::service::Healthy;
 
 const DOMAINS: usize = 10_000;
@@ -59,6 +59,48 @@ pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {
     )?;
     let row = |peer_name, peer| Row { case: format!("remembered domain: Cache::sighting / {peer_name}"), ours, peer, goal: GOAL };
     Ok(vec![row("moka::sync", sync), row("moka::sync, foldhash", sync_foldhash), row("moka::future", future)])
+}
+
+/// Prints how many bytes each of a million domains takes, beside its report, which both share with all others here.
+pub(crate) fn bytes(runtime: &Runtime) -> Result<(), Failure> {
+    let number = if is_in_earnest() { 1_000_000 } else { 1_000 };
+    let name = |n: usize| RegistrableDomain::of(&format!("domain-{n}.com"));
+    let mut settings = CacheSettings::default();
+    settings.capacity = number;
+    // Each makes its names anew, so that what it keeps of them is counted.
+    let ours = counted(number, || {
+        let cache = Cache::new(Arc::new(Healthy), Arc::new(SystemClock), settings);
+        runtime.block_on(async {
+            for n in 0..number {
+                cache.sighting(&name(n)?, SystemTime::UNIX_EPOCH).await?;
+            }
+            Ok::<_, Failure>(cache)
+        })
+    })?;
+    let report = Arc::new(runtime.block_on(Healthy.report(&name(0)?))?);
+    let moka = counted(number, || {
+        let cache = moka::future::Cache::builder().max_capacity(number as u64).time_to_live(FRESH_FOR).build();
+        runtime.block_on(async {
+            for n in 0..number {
+                // Ours are two allocations for each domain, a report and a history.
+                cache.insert(name(n)?, Arc::new(Report::clone(&report))).await;
+            }
+            cache.run_pending_tasks().await;
+            Ok::<_, Failure>(cache)
+        })
+    })?;
+    let one_report = counted(1_000, || Ok((0..1_000).map(|_| Arc::new(Report::clone(&report))).collect::<Vec<_>>()))? - 8.0;
+    println!("{number} domains: {:.0} bytes each, moka {:.0}, a report among them {one_report:.0}", ours, moka);
+    println!();
+    Ok(())
+}
+
+/// How many bytes each of `number` takes in what `build` gives.
+fn counted<T>(number: usize, build: impl FnOnce() -> Result<T, Failure>) -> Result<f64, Failure> {
+    let mut built = None;
+    let used = allocation_counter::measure(|| built = Some(build()));
+    built.ok_or("never built")??;
+    Ok(used.bytes_current as f64 / number as f64)
 }
 
 fn domains() -> Result<Vec<RegistrableDomain>, AddressError> {

@@ -17,9 +17,14 @@ pub(crate) enum Meter {
 }
 
 impl Meter {
-    /// How much of it one of `calls` takes.
-    #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+    /// How much of it one of [`CALLS`] takes.
     pub(crate) fn per_call(self, calls: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+        self.each_of(CALLS, calls)
+    }
+
+    /// How much of it one of `number` calls takes.
+    #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+    pub(crate) fn each_of(self, number: usize, calls: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
         let (mut outcome, mut sum) = (Ok(()), 0.0);
         match self {
             // Opting out leaves of the counting no more than a look at a thread's own variable.
@@ -30,7 +35,7 @@ impl Meter {
             }),
             Self::Allocations => sum = allocation_counter::measure(|| outcome = calls()).count_total as f64,
         }
-        outcome.map(|()| sum / CALLS as f64)
+        outcome.map(|()| sum / number as f64)
     }
 }
 
@@ -62,9 +67,18 @@ impl Cost {
 }
 
 /// Measures `peers` and prints what each costs, with the quartiles of its rounds.
-pub(crate) fn compare<const N: usize>(case: &str, mut peers: [Peer<'_>; N]) -> Result<[Cost; N], Failure> {
-    // `cargo test --benches` only wants to see that it runs.
-    let rounds = if std::env::args().any(|argument| argument == "--bench") { 8_000 } else { 8 };
+pub(crate) fn compare<const N: usize>(case: &str, peers: [Peer<'_>; N]) -> Result<[Cost; N], Failure> {
+    compare_in(8_000, case, peers)
+}
+
+/// Whether it is measured in earnest: `cargo test --benches` only wants to see that it runs.
+pub(crate) fn is_in_earnest() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+/// In so many rounds.
+pub(crate) fn compare_in<const N: usize>(rounds: usize, case: &str, mut peers: [Peer<'_>; N]) -> Result<[Cost; N], Failure> {
+    let rounds = if is_in_earnest() { rounds } else { 8 };
     let mut times = [const { Vec::new() }; N];
     for round in 0..rounds {
         let mut turns: Vec<_> = peers.iter_mut().zip(&mut times).collect();
