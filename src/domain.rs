@@ -9,8 +9,11 @@
 pub mod cache;
 mod client;
 mod continuity;
+pub mod domainr;
+pub mod fastly;
 mod merge;
 pub mod rdap;
+mod words;
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -14,13 +14,11 @@ use super::text::{Bytes, Network, OneOrMany, Resolver, Span, Text, Upstream};
 use crate::address::RegistrableDomain;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::IANA_BOOTSTRAP;
+use crate::domain::{domainr, fastly};
 use crate::limit::Limit;
 use crate::policy::Policy;
 use crate::route::Guard;
 use crate::target::{Decode, Target};
-
-const FASTLY: &str = "https://api.fastly.com/domain-management/v1/tools/status";
-const DOMAINR: &str = "https://api.domainr.com/v2/status";
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -240,7 +238,7 @@ pub(super) struct FastlySection {
 
 impl Default for FastlySection {
     fn default() -> Self {
-        Self { endpoint: FASTLY.to_owned(), api_key_env: "FASTLY_API_KEY".to_owned() }
+        Self { endpoint: fastly::ENDPOINT.to_owned(), api_key_env: "FASTLY_API_KEY".to_owned() }
     }
 }
 
@@ -253,7 +251,7 @@ pub(super) struct DomainrSection {
 
 impl Default for DomainrSection {
     fn default() -> Self {
-        Self { endpoint: DOMAINR.to_owned(), client_id_env: "DOMAINR_CLIENT_ID".to_owned() }
+        Self { endpoint: domainr::ENDPOINT.to_owned(), client_id_env: "DOMAINR_CLIENT_ID".to_owned() }
     }
 }
 

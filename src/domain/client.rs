@@ -91,7 +91,7 @@ fn transport(url: &str, error: reqwest::Error) -> SourceError {
 }
 
 /// The delay in seconds (RFC 9110 §10.2.3). A date is not taken: the server's clock may be any.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -26,3 +26,4 @@ mod serve;
 mod sources;
 mod stage;
 mod state;
+mod status;
