@@ -13,6 +13,8 @@ pub mod domainr;
 pub mod fastly;
 mod merge;
 pub mod rdap;
+#[cfg(feature = "whois")]
+pub mod whois;
 mod words;
 
 use std::borrow::Cow;

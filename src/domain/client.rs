@@ -132,7 +132,7 @@ impl Resolve for PublicAddresses {
 }
 
 /// Whether `address` is one that anybody on the internet may have (the IANA special-purpose registries, RFC 6890).
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => address.to_ipv4_mapped().map_or_else(|| is_public_v6(address), is_public_v4),

@@ -27,3 +27,4 @@ mod sources;
 mod stage;
 mod state;
 mod status;
+mod whois;
