@@ -13,10 +13,10 @@ mod http;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod keys;
 mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod overlay;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 mod queries;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
@@ -37,7 +37,7 @@ use crate::verdict::Reason;
 #[cfg(feature = "http-directory")]
 pub use http::HttpDirectory;
 pub use memory::MemoryDirectory;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use overlay::Overlay;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresDirectory;

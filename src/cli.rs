@@ -48,10 +48,8 @@ pub(crate) fn configuration_with(file: Option<&Path>, flags: impl Iterator<Item 
     for key in config.not_carried_out() {
         eprintln!("reset-gatekeeper: warning: `{key}` is not carried out by this version");
     }
-    if config.holds_secret() {
-        eprintln!(
-            "reset-gatekeeper: warning: `directory.url` holds a password; its place is the environment, or a file that `directory.url_file` names"
-        );
+    for key in config.secrets() {
+        eprintln!("reset-gatekeeper: warning: `{key}` holds a password; its place is the environment, or a file that `{key}_file` names");
     }
     Ok(config)
 }

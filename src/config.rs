@@ -22,7 +22,7 @@ use crate::domain::rdap::{Rdap, RdapBuilder};
 use crate::policy::{OnUnknown, Policy};
 
 pub use self::domains::{Endpoint, Nameserver, SourceSettings};
-pub use self::site::{DirectorySettings, Site, Store, Tls};
+pub use self::site::{DirectorySettings, Site, StateStore, Store, Tls};
 
 /// The settings of a file, of the environment, and the defaults of all else.
 #[derive(Debug, Clone)]
@@ -132,11 +132,16 @@ impl Config {
         keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect()
     }
 
-    /// Whether the file holds a secret, whose place is the environment or a file of its own.
+    /// The keys of the file that hold a secret, whose place is the environment or a file of its own.
     #[must_use]
-    pub fn holds_secret(&self) -> bool {
-        let url = self.sections.directory.as_ref().and_then(|directory| directory.get_ref().url.as_ref());
-        url.is_some_and(|url| self.origin.is_of_file(&url.span()) && site::masked(url.get_ref()) != *url.get_ref())
+    pub fn secrets(&self) -> Vec<&'static str> {
+        let Sections { directory, state, .. } = &self.sections;
+        let urls = [
+            ("directory.url", directory.as_ref().and_then(|directory| directory.get_ref().url.as_ref())),
+            ("state.url", state.as_ref().and_then(|state| state.get_ref().url.as_ref())),
+        ];
+        let is_secret = |url: &Spanned<String>| self.origin.is_of_file(&url.span()) && site::masked(url.get_ref()) != *url.get_ref();
+        urls.into_iter().filter(|(_, url)| url.is_some_and(is_secret)).map(|(key, _)| key).collect()
     }
 
     /// The configuration as it is in effect, in TOML, with secrets masked.
@@ -145,7 +150,9 @@ impl Config {
     /// Where it can't be written as TOML.
     pub fn effective(&self) -> Result<String, toml::ser::Error> {
         let mut sections = self.sections.clone();
-        if let Some(url) = sections.directory.as_mut().and_then(|directory| directory.get_mut().url.as_mut()) {
+        let directory = sections.directory.as_mut().and_then(|directory| directory.get_mut().url.as_mut());
+        let state = sections.state.as_mut().and_then(|state| state.get_mut().url.as_mut());
+        for url in directory.into_iter().chain(state) {
             let masked = site::masked(url.get_ref());
             *url.get_mut() = masked;
         }

@@ -47,8 +47,8 @@
 //!
 //! None is on by default.
 //!
-//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, and `Overlay`, un-verifications kept there.
-//! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL.
+//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, in one; and `Overlay`, un-verifications kept there.
+//! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL; `State` there, shared by machines; and `Overlay`.
 //! - `http-directory`: `HttpDirectory`, accounts that the application serves over HTTP.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
@@ -75,7 +75,7 @@ mod policy;
 pub mod proxy;
 mod reply;
 mod route;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod state;
 mod target;
 #[cfg(feature = "testing")]
@@ -93,7 +93,7 @@ pub use limit::{Limit, LimitError};
 pub use policy::{Evidence, OnUnknown, Policy, judge};
 pub use reply::Reply;
 pub use route::{Guard, GuardError};
-#[cfg(feature = "sqlite")]
-pub use state::{State, StateError};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use state::{Remembered, State, StateError};
 pub use target::{Decode, DecodeError, Missing, Target, TargetError};
 pub use verdict::{Notice, Reason, Verdict};

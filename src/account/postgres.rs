@@ -27,7 +27,7 @@ use crate::verdict::Reason;
 use values::{Family, Parameter};
 
 const CONNECTIONS: u32 = 8;
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const STATEMENT_TIMEOUT: &str = "3s";
 
 /// How often an un-verification is tried when others change the same rows.
@@ -114,13 +114,21 @@ impl PostgresDirectory {
 }
 
 async fn connect(url: &str) -> Result<PgPool, DirectoryError> {
-    let mut options: PgConnectOptions = url.parse().map_err(failed("reading the address of the database"))?;
+    let options = options(url).map_err(failed("reading the address of the database"))?;
+    pool().connect_with(options).await.map_err(failed("connecting"))
+}
+
+/// How to connect to `url`.
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    let mut options: PgConnectOptions = url.parse()?;
     if !options.get_options().is_some_and(|options| options.contains("statement_timeout")) {
         options = options.options([("statement_timeout", STATEMENT_TIMEOUT)]);
     }
-    let options = options.application_name("reset-gatekeeper");
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-    pool.connect_with(options).await.map_err(failed("connecting"))
+    Ok(options.application_name("reset-gatekeeper"))
+}
+
+pub(crate) fn pool() -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
 fn built_in() -> Queries {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use reset_gatekeeper::account::{Directory, DirectoryError, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
 use reset_gatekeeper::audit::JsonLines;
-use reset_gatekeeper::config::{Config, Site, Store};
+use reset_gatekeeper::config::{Config, Site, StateStore, Store};
 use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
 use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, State, SystemClock};
 use tokio::net::TcpListener;
@@ -137,7 +137,8 @@ async fn keep_heads(audit: &JsonLines, site: &Site, state: State) -> Result<Opti
 /// The state, which outlives the process where the configuration says where.
 pub(super) async fn state(site: &Site) -> Result<State, Failure> {
     match &site.state {
-        Some(file) => State::open(file).await.map_err(|error| Failure::new(file.display(), error)),
+        Some(store @ StateStore::Sqlite(file)) => State::open(file).await.map_err(|error| Failure::new(store, error)),
+        Some(store @ StateStore::Postgres(url)) => State::connect(url).await.map_err(|error| Failure::new(store, error)),
         None => Ok(State::memory().await?),
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Sections {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) directory: Option<Spanned<DirectorySection>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) state: Option<StateSection>,
+    pub(super) state: Option<Spanned<StateSection>>,
     pub(super) domains: Domains,
     pub(super) policy: PolicySection,
     #[serde(skip_serializing)]
@@ -184,7 +184,10 @@ pub(super) enum Id {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StateSection {
-    pub(super) url: Spanned<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

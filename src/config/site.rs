@@ -1,6 +1,7 @@
 //! What `serve` needs: the guarded site, its directory, its state and its audit log.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ pub struct Site {
     pub guards: Vec<Guard>,
     /// Where the accounts are.
     pub directory: DirectorySettings,
-    /// The state's file. `None` keeps it in memory.
-    pub state: Option<PathBuf>,
+    /// What holds the state. `None` keeps it in memory.
+    pub state: Option<StateStore>,
     /// The audit log's file.
     pub audit: PathBuf,
     /// Whether what was let through is recorded too.
@@ -102,6 +103,32 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// What holds the state.
+#[derive(Clone)]
+pub enum StateStore {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server, by its URL.
+    Postgres(String),
+}
+
+/// Where it is, without the password.
+impl std::fmt::Display for StateStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(file) => file.display().fmt(f),
+            Self::Postgres(url) => f.write_str(&masked(url)),
+        }
+    }
+}
+
+/// Without the password.
+impl std::fmt::Debug for StateStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StateStore({self})")
+    }
+}
+
 impl Site {
     /// What is guarded and how, in one line for who starts it.
     #[must_use]
@@ -115,7 +142,7 @@ impl Site {
         };
         let state = self.state.as_ref().map_or_else(
             || "none that outlives the process, un-verifications of accounts without `unverify` included".to_owned(),
-            |file| file.display().to_string(),
+            StateStore::to_string,
         );
         format!("guards: {}; accounts: {accounts}; audit log: {}; state: {state}", self.guards.len(), self.audit.display())
     }
@@ -253,17 +280,30 @@ fn store(section: &Spanned<DirectorySection>, origin: &Origin) -> Result<Store, 
     {
         return Err(origin.at(query.span(), "`directory.lookup` is missing: queries of your own need one that finds accounts".to_owned()));
     }
-    let (span, url) = match (&section.url, &section.url_file) {
-        (Some(url), None) => (url.span(), url.get_ref().clone()),
-        (None, Some(file)) => (span, origin.secret(file)?),
-        (Some(url), Some(_)) => return Err(origin.at(url.span(), "`directory.url` and `directory.url_file` exclude each other".to_owned())),
-        (None, None) => return Err(origin.missing("directory.url", "where the accounts are")),
+    let Some((span, url)) = located("directory", span, section.url.as_ref(), section.url_file.as_deref(), origin)? else {
+        return Err(origin.missing("directory.url", "where the accounts are"));
     };
     match url.split_once(':') {
         Some(("sqlite", file)) if !file.is_empty() => Ok(Store::Sqlite(origin.beside(sqlite_file(file)))),
         Some(("postgres" | "postgresql", _)) => Ok(Store::Postgres(url)),
         Some(("https" | "http", _)) => Ok(Store::Http { url, token: token(section, origin)? }),
         _ => Err(origin.at(span, "`directory.url` is none of sqlite:FILE, postgres://…, https://…".to_owned())),
+    }
+}
+
+/// What the key `url` of a section says, or the file that its `url_file` names, and where that stands.
+fn located(
+    section: &str,
+    span: Range<usize>,
+    url: Option<&Spanned<String>>,
+    file: Option<&Path>,
+    origin: &Origin,
+) -> Result<Option<(Range<usize>, String)>, ConfigError> {
+    match (url, file) {
+        (Some(url), None) => Ok(Some((url.span(), url.get_ref().clone()))),
+        (None, Some(file)) => Ok(Some((span, origin.secret(file)?))),
+        (Some(url), Some(_)) => Err(origin.at(url.span(), format!("`{section}.url` and `{section}.url_file` exclude each other"))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -282,11 +322,16 @@ fn token(section: &DirectorySection, origin: &Origin) -> Result<Option<String>, 
     }
 }
 
-fn state(sections: &Sections, origin: &Origin) -> Result<Option<PathBuf>, ConfigError> {
+fn state(sections: &Sections, origin: &Origin) -> Result<Option<StateStore>, ConfigError> {
     let Some(section) = &sections.state else { return Ok(None) };
-    match section.url.get_ref().strip_prefix("sqlite:") {
-        Some(file) if !file.is_empty() => Ok(Some(origin.beside(sqlite_file(file)))),
-        _ => Err(origin.at(section.url.span(), "`state.url` is not sqlite:FILE, which is what this version keeps state in".to_owned())),
+    let (span, section) = (section.span(), section.get_ref());
+    let Some((span, url)) = located("state", span, section.url.as_ref(), section.url_file.as_deref(), origin)? else {
+        return Err(origin.missing("state.url", "where the state is kept"));
+    };
+    match url.split_once(':') {
+        Some(("sqlite", file)) if !file.is_empty() => Ok(Some(StateStore::Sqlite(origin.beside(sqlite_file(file))))),
+        Some(("postgres" | "postgresql", _)) => Ok(Some(StateStore::Postgres(url))),
+        _ => Err(origin.at(span, "`state.url` is none of sqlite:FILE, postgres://…".to_owned())),
     }
 }
 

@@ -167,6 +167,12 @@ impl History {
         &self.changes
     }
 
+    /// When the domain was last seen lapsed. `None` where it never was.
+    #[must_use]
+    pub fn lapsed_at(&self) -> Option<SystemTime> {
+        self.lapsed_at
+    }
+
     /// Whether the domain was seen lapsed after `since`.
     #[must_use]
     pub fn lapsed_since(&self, since: SystemTime) -> bool {

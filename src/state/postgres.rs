@@ -1,0 +1,98 @@
+//! The state in PostgreSQL.
+//!
+//! 1. The tables, and that of their migrations, are made in the first schema of the search path. It may be the application's own.
+//! 2. News go through `NOTIFY`, by one connection more. They are lost while that is broken, or where a pooler takes it away between statements (PgBouncer's
+//!    transaction pooling): whoever waits for them must look by itself too, only less often.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
+use sqlx::{Connection, Postgres};
+use tokio::sync::broadcast::Sender;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::pool::Dialect;
+use super::{MIGRATIONS, StateError, failed};
+use crate::account::postgres;
+use crate::address::RegistrableDomain;
+
+/// Where lapses are told of: the teller's key, a blank, and the domain. A channel belongs to a database, not to a schema of it, which is no harm: a domain is
+/// the same everywhere.
+const CHANNEL: &str = "gatekeeper_domains";
+
+/// How long the connection that listens may be silent before it is tried, so that one that broke unnoticed shows.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait before listening is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) async fn connect(url: &str) -> Result<(PgPool, PgConnectOptions), StateError> {
+    let options = postgres::options(url).map_err(failed("reading the address of the database"))?;
+    // Not by the pool, which would tell of any failure that its time was up.
+    let mut connection = within(PgConnection::connect_with(&options)).await.map_err(failed("connecting to the database"))?;
+    let mut migrator: Migrator = sqlx::migrate!("src/state/postgres");
+    migrator.dangerous_set_table_name(MIGRATIONS);
+    migrator.run(&mut connection).await.map_err(StateError::Tables)?;
+    drop(connection.close().await);
+    Ok((postgres::pool().connect_lazy_with(options.clone()), options))
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(postgres::ACQUIRE_TIMEOUT, answer).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+impl Dialect for Postgres {
+    // Whatever the database's own default is: what waited for a row must see it as it is then.
+    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+    async fn tell(connection: &mut PgConnection, news: String) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(news).execute(connection).await.map(drop)
+    }
+}
+
+/// Listens on a connection of its own. `None`, and a warning, where that can't be done.
+pub(super) async fn listen(options: &PgConnectOptions) -> Option<PgListener> {
+    let listening = async {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(postgres::ACQUIRE_TIMEOUT);
+        let mut listener = PgListener::connect_with(&pool.connect_with(options.clone()).await?).await?;
+        within(listener.listen(CHANNEL)).await?;
+        Ok(listener)
+    };
+    listening.await.inspect_err(|error: &sqlx::Error| warn(error)).ok()
+}
+
+/// Passes on what others than `node` tell, for as long as it is polled.
+pub(super) async fn pass_on(mut listener: Option<PgListener>, options: PgConnectOptions, node: Uuid, news: Sender<RegistrableDomain>) {
+    loop {
+        if let Some(listener) = &mut listener {
+            let Err(error) = receive(listener, node, &news).await;
+            warn(&error);
+        }
+        sleep(PAUSE).await;
+        listener = listen(&options).await;
+    }
+}
+
+async fn receive(listener: &mut PgListener, node: Uuid, news: &Sender<RegistrableDomain>) -> Result<std::convert::Infallible, sqlx::Error> {
+    loop {
+        let Ok(told) = timeout(SILENCE, listener.recv()).await else {
+            within(sqlx::query("SELECT 1").execute(&mut *listener)).await?;
+            continue;
+        };
+        let told = told?;
+        if let Some((teller, domain)) = told.payload().split_once(' ')
+            && teller != node.to_string()
+            && let Ok(domain) = RegistrableDomain::of(domain)
+        {
+            // Nobody may be waiting.
+            drop(news.send(domain));
+        }
+    }
+}
+
+fn warn(error: &sqlx::Error) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(error, "what others find out about domains is not heard at once, but when they are next looked up");
+}
