@@ -45,6 +45,11 @@ fn the_effective_configuration_is_printed_without_secrets() {
     assert_eq!((exit, told.as_str()), (Some(0), ""));
     let (_, _, told) = check(&SITE.replace("app@db", "app:hunter2@db"), &[]);
     assert!(told.contains("`directory.url` holds a password") && !told.contains("hunter2"), "{told}");
+    let state = SITE.to_owned() + "\n[state]\nurl = \"postgres://app:hunter2@db.internal/state\"\n";
+    let (exit, effective, told) = check(&state, &[]);
+    assert_eq!(exit, Some(0));
+    assert!(told.contains("`state.url` holds a password") && !told.contains("hunter2"), "{told}");
+    assert!(!effective.contains("hunter2") && effective.contains("postgres://app:***@db.internal/state"), "{effective}");
     assert!(!printed.contains("hunter2") && printed.contains("postgres://app:***@db.internal/app"), "{printed}");
     let table: toml::Table = printed.parse().unwrap();
     assert_eq!(table["policy"]["expiring_within"].as_str(), Some("14days"));
@@ -92,6 +97,11 @@ fn a_mistake_is_told_with_file_line_and_key() {
         (replaced("postgres://app@db.internal/app", "mysql://x"), "gatekeeper.toml:14: `directory.url`"),
         (replaced("[directory.lookup]\nemail", "[directory.lookup]\nemial"), "did you mean `email`?"),
         (format!("{SITE}\n[state]\nurl = \"redis://x\"\n"), "gatekeeper.toml:21: `state.url`"),
+        (format!("{SITE}\n[state]\n"), "`state.url` is missing"),
+        (
+            format!("{SITE}\n[state]\nurl = \"sqlite:a\"\nurl_file = \"b\"\n"),
+            "gatekeeper.toml:21: `state.url` and `state.url_file` exclude",
+        ),
         (format!("{SITE}\n[audit]\nformat = \"ocsf\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `ocsf`"),
         (format!("{SITE}\n[directory]\n"), "gatekeeper.toml:20: "),
         ("nonsense".to_owned(), "gatekeeper.toml:1: "),

@@ -20,6 +20,7 @@ mod postgres;
 mod proxy;
 mod queries;
 mod reading;
+mod remembered;
 mod replay;
 mod reply;
 mod serve;

@@ -15,17 +15,21 @@ const AT: &str = "2021-05-04T10:00:00Z";
 const UUIDS: [&str; 3] =
     ["00000000-0000-0000-0000-0000000000a1", "67e55044-10b1-426f-9247-bb680e5fe0c8", "f0000000-0000-0000-0000-000000000000"];
 
+pub(crate) fn server() -> String {
+    std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| SERVER.to_owned())
+}
+
 /// A schema that comes first in the search path, and goes when the test is over.
-struct Schema {
+pub(crate) struct Schema {
     name: String,
-    url: String,
-    connection: PgConnection,
+    pub(crate) url: String,
+    pub(crate) connection: PgConnection,
 }
 
 impl Schema {
-    async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| SERVER.to_owned());
+        let server = server();
         let name = format!("gatekeeper_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let separator = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{separator}options=-c%20search_path%3D{name}%2Cpublic");
@@ -36,7 +40,7 @@ impl Schema {
         schema
     }
 
-    async fn run(&mut self, sql: &str) {
+    pub(crate) async fn run(&mut self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
