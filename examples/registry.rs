@@ -4,8 +4,8 @@
 //! cargo run --example registry -- --bootstrap dns.json good-firm.com lapsed-firm.com=redemption bought-firm.com=2026-01-05..2099-01-01
 //! ```
 //!
-//! It writes the bootstrap file, prints its base URL and serves until it is killed. A gatekeeper asks it with
-//! `GATEKEEPER__DOMAINS__RDAP__BOOTSTRAP=dns.json GATEKEEPER__DOMAINS__RDAP__ALLOW_INSECURE=true`.
+//! It writes the bootstrap file, prints its base URL and serves until it is killed. A gatekeeper asks it, and no DNS, which has none of these, with
+//! `GATEKEEPER__DOMAINS__SOURCES='["rdap"]' GATEKEEPER__DOMAINS__RDAP__BOOTSTRAP=dns.json GATEKEEPER__DOMAINS__RDAP__ALLOW_INSECURE=true`.
 //!
 //! `NAME` is registered from 2009 to 2099, `NAME=FROM..TO` between those days, and `NAME=PHASE` is in one of the phases below. A line of that form
 //! on standard input changes the domain while it runs: type `good-firm.com=redemption`, and that domain has lapsed.

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod serve;
+mod sources;
 pub(crate) mod verified;
 
 use std::error::Error;

@@ -437,6 +437,14 @@ impl GatekeeperBuilder {
         self
     }
 
+    /// Where what is seen of domains outlives the process and is shared by replicas. Without it, memory alone has it.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[must_use]
+    pub fn state(mut self, state: crate::state::State) -> Self {
+        self.store = Some(Arc::new(state));
+        self
+    }
+
     /// Who tells the time. The machine's clock by default.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {

@@ -94,6 +94,6 @@ pub use policy::{Evidence, OnUnknown, Policy, judge};
 pub use reply::Reply;
 pub use route::{Guard, GuardError};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use state::{Remembered, State, StateError};
+pub use state::{State, StateError};
 pub use target::{Decode, DecodeError, Missing, Target, TargetError};
 pub use verdict::{Notice, Reason, Verdict};

@@ -27,7 +27,6 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
-pub use domains::Remembered;
 
 /// The database may be the directory's too, whose migrations have a table of their own.
 const MIGRATIONS: &str = "_gatekeeper_state_migrations";

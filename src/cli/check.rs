@@ -18,6 +18,7 @@ use reset_gatekeeper::domain::cache::Cache;
 use reset_gatekeeper::{AddressError, Clock, Evidence, Mailbox, Reason, RegistrableDomain, SystemClock, Verdict, judge};
 use serde::Serialize;
 
+use super::sources::sources;
 use super::{Failure, chain, configuration};
 
 /// What the arguments of `check` may be.
@@ -60,8 +61,8 @@ impl Check {
     /// Checks all targets, prints what was found, and exits with the worst.
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let config = configuration(self.config.as_deref())?;
-        let rdap = config.rdap.clone().build().await?;
-        let cache = Cache::new(Arc::new(rdap), Arc::new(SystemClock), config.cache.clone());
+        let sources = sources(&config, false).await?;
+        let cache = Cache::new(Arc::new(sources), Arc::new(SystemClock), config.cache.clone());
         let findings = join_all(self.targets.iter().map(|target| self.finding(target, &config, &cache))).await;
         self.print(&findings)?;
         let worst = findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Allowed);

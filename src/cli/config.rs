@@ -23,6 +23,7 @@ impl ConfigCommand {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let Self::Check { file } = self;
         let config = configuration(Some(&file))?;
+        config.sources()?;
         if config.is_of_site() {
             config.site()?;
         }

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
+use super::sources::sources;
 use super::{Failure, chain, configuration_with};
 
 /// How long the last of the audit log's heads may take to be kept.
@@ -99,15 +100,20 @@ impl Serve {
 
 /// The layer that the configuration describes. Whatever it needs is opened, so that what is wrong with it shows before the port opens.
 async fn guarded(config: &Config, site: &Site, state: State, audit: JsonLines) -> Result<GatekeeperLayer, Failure> {
-    let gatekeeper = Gatekeeper::builder()
+    let mut builder = Gatekeeper::builder();
+    if site.state.is_some() {
+        builder = builder.state(state.clone());
+    }
+    let gatekeeper = builder
         .directory(directory(config, site, state).await?)
-        .domains(config.rdap.clone().starts_without_bootstrap(true).build().await?)
+        .domains(sources(config, true).await?)
         .audit(audit)
         .record_allowed(site.record_allowed)
         .policy(config.policy.clone())
         .timeout(config.cache.timeout)
         .fresh_for(config.cache.fresh_for)
         .stale_for(config.cache.stale_for)
+        .providers(config.cache.providers.iter().cloned())
         .build()?;
     let layer = GatekeeperLayer::new(gatekeeper, site.reply.clone());
     Ok(site.guards.iter().cloned().fold(layer, GatekeeperLayer::guard))

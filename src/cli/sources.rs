@@ -1,7 +1,5 @@
 //! The sources that the configuration names, as one.
 
-use std::sync::Arc;
-
 use reset_gatekeeper::config::{Config, Nameserver};
 use reset_gatekeeper::domain::Sources;
 use reset_gatekeeper::domain::dns::Dns;
@@ -11,7 +9,7 @@ use reset_gatekeeper::domain::whois::Whois;
 
 use super::Failure;
 
-/// Whether what runs for long must start even where the list of registries can't be had.
+/// All that are asked. What runs for long must start even where the list of registries can't be had.
 pub(super) async fn sources(config: &Config, starts_without_bootstrap: bool) -> Result<Sources, Failure> {
     let settings = config.sources()?;
     let mut sources = Sources::new().patience(config.cache.timeout / 2);
@@ -27,7 +25,7 @@ pub(super) async fn sources(config: &Config, starts_without_bootstrap: bool) -> 
         sources = sources.registration("domainr", Domainr::new(domainr.secret)?.endpoint(&domainr.url)?);
     }
     if settings.whois {
-        sources = sources.registration("whois", Whois::builder().build()?);
+        sources = sources.registration("whois", Whois::new());
     }
     match settings.dns {
         None => Ok(sources),

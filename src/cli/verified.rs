@@ -2,19 +2,22 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use reset_gatekeeper::account::Directory;
-use reset_gatekeeper::{Identifier, Mailbox};
+use reset_gatekeeper::audit::Tracing;
+use reset_gatekeeper::{Gatekeeper, Identifier, Mailbox};
 
-use super::{Failure, configuration, serve};
+use super::sources::sources;
+use super::{Failure, chain, configuration, serve};
 
 /// What the arguments of `verified` may be.
 #[derive(Args)]
 pub(crate) struct Verified {
     /// The address
     email: String,
-    /// The configuration, of which [directory] and [state] are read
+    /// The configuration, of which [directory], [state] and [domains] are read
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }
@@ -28,9 +31,15 @@ impl Verified {
             return Err(Failure::from(NoState));
         }
         let mailbox = Mailbox::parse(&self.email)?;
-        let directory = serve::directory(&config, &site, serve::state(&site).await?).await?;
+        let state = serve::state(&site).await?;
+        let directory = Arc::new(serve::directory(&config, &site, state.clone()).await?);
         if directory.verified(mailbox.as_str()).await? {
             println!("{} is verified as of now", mailbox.as_str());
+            let builder = Gatekeeper::builder().directory(Arc::clone(&directory)).domains(sources(&config, true).await?);
+            let gatekeeper = builder.audit(Tracing).timeout(config.cache.timeout).state(state).build()?;
+            if let Err(error) = gatekeeper.record_verification(mailbox.as_str()).await {
+                eprintln!("reset-gatekeeper: warning: how its domain looks now is not known: {}", chain(&error));
+            }
             let accounts = directory.find(&Identifier::Email(mailbox)).await?;
             if accounts.iter().any(|account| !account.verified) {
                 eprintln!(

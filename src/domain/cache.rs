@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use self::entries::{Entries, Fingerprint, Key, Known, Map};
 use self::flights::Flights;
@@ -68,14 +69,13 @@ impl Default for CacheSettings {
 }
 
 /// What is remembered of a domain, where it outlives the process.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
-    /// What the sources said last.
+    /// What was last said.
     pub report: Arc<Report>,
-    /// What was seen of the domain up to then.
+    /// What was seen of it up to now, by all that share it.
     pub history: Arc<History>,
-    /// When they were asked.
+    /// When the sources were asked, to the microsecond.
     pub checked_at: SystemTime,
 }
 
@@ -87,8 +87,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Keeps what was learned beside what others did, and gives both.
     async fn keep(&self, domain: &RegistrableDomain, remembered: &Remembered) -> Result<Remembered, SourceError>;
 
-    /// The next domain about which another process has found a lapse. `None` where there will be none any more.
-    async fn news(&self) -> Option<RegistrableDomain>;
+    /// Domains about which another process finds a lapse, as they come from now on.
+    fn news(&self) -> broadcast::Receiver<RegistrableDomain>;
 }
 
 /// A source, with what it said before.
@@ -205,13 +205,17 @@ impl Cache {
         self.shared.store.is_some()
     }
 
-    /// Reads again what another process found lapsed, until this cache is gone.
+    /// Reads again what other processes find lapsed, as long as there is a store.
     pub(crate) async fn follow_news(&self) {
         let Some(store) = self.shared.store.clone() else { return };
-        let shared = Arc::downgrade(&self.shared);
-        while let Some(domain) = store.news().await {
-            let Some(shared) = shared.upgrade() else { return };
-            shared.reread(&*store, &domain).await;
+        let mut news = store.news();
+        loop {
+            match news.recv().await {
+                Ok(domain) => self.shared.reread(&*store, &domain).await,
+                // What was missed is found when the reports here run out.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
         }
     }
 

@@ -5,23 +5,16 @@
 //!    left as it is.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
 
 use super::pool::{begin, tell, with};
 use super::{State, StateError, failed, microseconds, time};
 use crate::address::RegistrableDomain;
-use crate::domain::{History, Report};
-
-/// What is remembered of a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// What was last said.
-    pub report: Arc<Report>,
-    /// What was seen of it up to now, by all that share the state.
-    pub history: Arc<History>,
-    /// When the report was made, to the microsecond.
-    pub checked_at: SystemTime,
-}
+use crate::domain::cache::{Remembered, Store};
+use crate::domain::{History, Report, SourceError};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -81,6 +74,22 @@ impl State {
             transaction.commit().await.map_err(failed())?;
             Ok(kept)
         })
+    }
+}
+
+/// As what stands behind the memory.
+#[async_trait]
+impl Store for State {
+    async fn read(&self, domain: &RegistrableDomain) -> Result<Option<Remembered>, SourceError> {
+        self.domain(domain).await.map_err(|error| SourceError::State { domain: domain.clone(), source: error.into() })
+    }
+
+    async fn keep(&self, domain: &RegistrableDomain, remembered: &Remembered) -> Result<Remembered, SourceError> {
+        self.keep_domain(domain, remembered).await.map_err(|error| SourceError::State { domain: domain.clone(), source: error.into() })
+    }
+
+    fn news(&self) -> broadcast::Receiver<RegistrableDomain> {
+        self.news()
     }
 }
 

@@ -32,7 +32,7 @@ impl Bench {
     fn configure(&self, more: &str) {
         // Sections of other commands may be there, and a path is relative to the file.
         let text = format!(
-            "listen = \"127.0.0.1:8080\"\n{more}\n[domains.rdap]\nbootstrap = \"dns.json\"\nallow_insecure = true\n\n[[guard]]\npath = \"/x\"\ntarget = \"form:x\"\n"
+            "listen = \"127.0.0.1:8080\"\n{more}\n[domains]\nsources = [\"rdap\"]\n[domains.rdap]\nbootstrap = \"dns.json\"\nallow_insecure = true\n\n[[guard]]\npath = \"/x\"\ntarget = \"form:x\"\n"
         );
         std::fs::write(self.config(), text).unwrap();
     }

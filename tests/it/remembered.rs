@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reset_gatekeeper::domain::cache::Remembered;
 use reset_gatekeeper::domain::{History, Report, Signal};
 use reset_gatekeeper::testing::time;
-use reset_gatekeeper::{RegistrableDomain, Remembered, State, StateError};
+use reset_gatekeeper::{RegistrableDomain, State, StateError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;

@@ -104,6 +104,8 @@ url = "sqlite:app.db"
 {lookup}
 [state]
 url = "sqlite:state.db"
+[domains]
+sources = ["rdap"]
 [domains.rdap]
 bootstrap = "dns.json"
 allow_insecure = true
