@@ -115,7 +115,7 @@ promised_of_both! {
     a_directory_that_can_unverifies_itself,
     what_a_directory_cannot_take_away_after_all_the_state_keeps,
     a_directory_that_knows_usernames_alone_is_overlaid_too,
-    more_accounts_than_a_statement_has_parameters_are_laid_over,
+    more_accounts_than_one_statement_asks_about_are_laid_over,
     the_end_of_each_audit_log_is_kept,
     a_later_versions_tables_are_left_alone,
     the_command_finds_the_state_where_the_configuration_says,
@@ -366,15 +366,15 @@ async fn a_directory_that_knows_usernames_alone_is_overlaid_too(place: Place) {
     assert!(overlay.find(&jo).await.unwrap()[0].verified);
 }
 
-async fn more_accounts_than_a_statement_has_parameters_are_laid_over(place: Place) {
-    let rows: Vec<_> = (0..70_000).map(|id| account(&format!("{id:05}"), "a@example.com", None)).collect();
+async fn more_accounts_than_one_statement_asks_about_are_laid_over(place: Place) {
+    let rows: Vec<_> = (0..2_001).map(|id| account(&format!("{id:04}"), "a@example.com", None)).collect();
     let scene = Scene::with(&place, rows.iter().cloned()).await;
-    for row in [&rows[0], &rows[69_999]] {
+    for row in [&rows[0], &rows[1_000], &rows[2_000]] {
         assert!(scene.unverify(row).await);
     }
     let page = scene.overlay.page(None, rows.len()).await.unwrap();
     let unverified: Vec<_> = page.iter().filter(|row| !row.verified).map(|row| row.id.as_str()).collect();
-    assert_eq!((page.len(), unverified), (70_000, vec!["00000", "69999"]));
+    assert_eq!((page.len(), unverified), (2_001, vec!["0000", "1000", "2000"]));
 }
 
 async fn the_end_of_each_audit_log_is_kept(mut place: Place) {
