@@ -9,6 +9,8 @@
 pub mod cache;
 mod client;
 mod continuity;
+#[cfg(feature = "dns")]
+pub mod dns;
 pub mod domainr;
 pub mod fastly;
 mod merge;
@@ -402,6 +404,15 @@ pub enum SourceError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The DNS could not tell: it failed, refused, was silent, or gave an answer that can't be used.
+    #[error("the DNS could not tell about {name}")]
+    Dns {
+        /// The question.
+        name: String,
+        /// What happened on the way.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The source took too long.
     #[error("no answer about {domain} within {limit:?}")]
     Timeout {
@@ -449,6 +460,7 @@ impl SourceError {
             Self::NoService { .. }
             | Self::Transport { .. }
             | Self::Unusable { .. }
+            | Self::Dns { .. }
             | Self::Timeout { .. }
             | Self::NoSource
             | Self::State { .. }

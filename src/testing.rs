@@ -1,4 +1,4 @@
-//! For tests and examples, ours and our users': a simulated registry, and a clock to set.
+//! For tests and examples, ours and our users': a simulated registry, a simulated resolver (with the feature `dns`), and a clock to set.
 //!
 //! The [`Registry`] is a real RDAP server on loopback with a bootstrap file of its own, asked over real sockets by the real adapter. Its domains can
 //! be put into every phase of a registration's life, and the server slowed and broken.
@@ -23,6 +23,9 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "dns")]
+mod nameserver;
+
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io;
@@ -43,6 +46,9 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, parse, rfc3339};
 use crate::domain::SourceError;
 use crate::domain::rdap::Rdap;
+
+#[cfg(feature = "dns")]
+pub use nameserver::{DnsFault, NameServer};
 
 /// A moment written as RFC 3339 has it.
 ///

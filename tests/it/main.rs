@@ -12,6 +12,7 @@ mod audit;
 mod cli;
 mod config;
 mod directory;
+mod dns;
 mod gate;
 mod http_directory;
 mod knowing;
