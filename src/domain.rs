@@ -430,6 +430,12 @@ pub enum SourceError {
         #[source]
         source: Box<SourceError>,
     },
+    /// The registry has a service, which is not among the sources.
+    #[error("the registry of .{top_level} is not among the sources")]
+    NotAsked {
+        /// The top-level domain.
+        top_level: String,
+    },
     /// There is no source to ask about registrations.
     #[error("no source tells about registrations")]
     NoSource,
@@ -458,6 +464,7 @@ impl SourceError {
             Self::Refused { retry_after, .. } => *retry_after,
             Self::Undecided { source, .. } => source.retry_after(),
             Self::NoService { .. }
+            | Self::NotAsked { .. }
             | Self::Transport { .. }
             | Self::Unusable { .. }
             | Self::Dns { .. }

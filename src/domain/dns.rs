@@ -8,7 +8,6 @@
 //!    mail (RFC 7505). Whether the servers that MX records name exist is not asked: only the mail itself would show it.
 //! 4. A name that answers without having name servers may owe that to a wildcard of its registry, or to a resolver that makes up addresses for free names. So a
 //!    name beside it is asked about that nobody can have registered. If mail reaches that by the same servers, or as little, nothing is said about either.
-//!
 //! 5. The system's resolver may be that of a network which has only its own names. So where it denies a name, it must know the top-level domain, or it could not tell. One
 //!    that was set for this is taken at its word.
 //!
@@ -150,4 +149,26 @@ fn sibling(domain: &RegistrableDomain) -> Result<Name, SourceError> {
     getrandom::fill(&mut label).map_err(|error| failed(domain.as_str(), error))?;
     let suffix = domain.as_str().split_once('.').map_or("", |(_, suffix)| suffix);
     absolute(&format!("{}.{suffix}", hex::encode(label)))
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::NameServer;
+
+    /// The resolver of a container or a test network often says of every name that it does not exist.
+    #[tokio::test]
+    async fn a_systems_resolver_that_lacks_the_top_level_domain_too_could_not_tell() {
+        let server = NameServer::start().await.unwrap();
+        server.delegate("example.com", ["ns.example.net"]);
+        let servers = Arc::new(Servers::one(server.address()).unwrap());
+        let [chosen, of_system] = [false, true].map(|is_of_system| Dns { servers: Arc::clone(&servers), is_of_system });
+        let gone = RegistrableDomain::of("gone.zz").unwrap();
+        assert_eq!(chosen.report(&gone).await.unwrap().in_dns, Some(false));
+        assert_eq!(chosen.mail("mail.gone.zz").await.unwrap(), Some(Mail::NoHost));
+        assert!(of_system.report(&gone).await.is_err() && of_system.mail("mail.gone.zz").await.is_err());
+        // Where it knows that, it is believed.
+        let gone = RegistrableDomain::of("gone.com").unwrap();
+        assert_eq!(of_system.report(&gone).await.unwrap().in_dns, Some(false));
+    }
 }

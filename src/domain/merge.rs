@@ -257,7 +257,7 @@ impl Said {
             Ok(report) if self.role == Role::Dns && report.in_dns == Some(true) => Ok(super::Standing::Active),
             Ok(report) => Ok(report.standing(at, Duration::ZERO)),
             // It has nothing to say, which is no failure.
-            Err(SourceError::NoService { .. }) => Ok(super::Standing::Unknown),
+            Err(SourceError::NoService { .. } | SourceError::NotAsked { .. }) => Ok(super::Standing::Unknown),
             Err(error) => Err(chain(error).into()),
         };
         Statement { source: Cow::Borrowed(self.name), said, took: self.took }
