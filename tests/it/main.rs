@@ -23,6 +23,7 @@ mod queries;
 mod reading;
 mod remembered;
 mod replay;
+mod replicas;
 mod reply;
 mod serve;
 mod sources;
