@@ -8,7 +8,9 @@
 //! 3. Its domain is in one IDNA form, all A-labels or all U-labels (RFC 5890 §2.3.2.1), and round-trips between both.
 //! 4. Its local part has no quotes or escapes that it could do without (RFC 5321 §4.1.2 asks for that), and no encoded words (RFC 2047), which some
 //!    mail libraries decode even there.
-//! 5. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List.
+//! 5. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List and a table of the registries below it.
+
+mod registries;
 
 use std::fmt;
 use std::str::FromStr;
@@ -112,7 +114,7 @@ impl Mailbox {
     }
 }
 
-/// A public suffix of the ICANN section plus one label, in A-labels and lower case: the name that is registered, lapses and is sold.
+/// A public suffix plus one label, in A-labels and lower case: the name that is registered, lapses and is sold.
 ///
 /// Cloning shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,7 +122,8 @@ pub struct RegistrableDomain(Arc<str>);
 
 impl RegistrableDomain {
     /// The registrable domain that `host` belongs to: `a.b.example.co.uk` belongs to `example.co.uk`, and `someone.github.io` to
-    /// `github.io`, since the private section of the list names no registrations.
+    /// `github.io`, since the private section of the list names no registrations. But for a few registries in it: `a.example.uk.com` belongs to
+    /// `example.uk.com`, whose holder pays for that name.
     ///
     /// # Errors
     /// Where `host` is no domain name in one IDNA form, or is itself a public suffix.
@@ -133,7 +136,7 @@ impl RegistrableDomain {
     }
 
     fn of_host(host: &str) -> Result<Self, AddressError> {
-        let suffix = icann_suffix(host).ok_or(AddressError::NotRegistrable)?;
+        let suffix = registries::suffix_above(host).or_else(|| icann_suffix(host)).ok_or(AddressError::NotRegistrable)?;
         let labels = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')).ok_or(AddressError::NotRegistrable)?;
         let start = labels.rfind('.').map_or(0, |dot| dot + 1);
         host.get(start..).map(|name| Self(name.into())).ok_or(AddressError::NotRegistrable)
@@ -148,6 +151,11 @@ impl RegistrableDomain {
     /// Whether `name` is this very domain, in whichever IDNA form and case, and with or without trailing dot.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         host_name(name.strip_suffix('.').unwrap_or(name)).is_ok_and(|name| *name == *self.0)
+    }
+
+    /// The suffix of the registry that has the name, where that is another than the top-level domain's, such as `uk.com`.
+    pub(crate) fn second_level_registry(&self) -> Option<&str> {
+        registries::suffix_above(&self.0)
     }
 
     /// The name's last label.
@@ -280,7 +288,11 @@ mod tests {
             ("a@github.io", "github.io"),
             ("a@x.blogspot.co.uk", "blogspot.co.uk"),
             ("a@b.s3.dualstack.us-east-1.amazonaws.com", "amazonaws.com"),
-            ("a@shop.uk.com", "uk.com"),
+            ("a@mail.shop.uk.com", "shop.uk.com"),
+            ("a@shop.eu.com", "shop.eu.com"),
+            ("a@uk.com", "uk.com"),
+            ("a@notuk.com", "notuk.com"),
+            ("a@bücher.uk.com", "xn--bcher-kva.uk.com"),
             ("a@x.example", "x.example"),
             ("a@city.kawasaki.jp", "city.kawasaki.jp"),
             ("\"two words\"@example.com", "example.com"),
