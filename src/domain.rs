@@ -115,7 +115,7 @@ impl From<&str> for Status {
     /// Reads a status however it is spelled: registries also send EPP's camel case, underscores, and WHOIS's links behind the word.
     fn from(text: &str) -> Self {
         let words = normalised(text);
-        match words.as_str() {
+        match &*words {
             "add period" => Self::AddPeriod,
             "auto renew period" => Self::AutoRenewPeriod,
             "client hold" => Self::ClientHold,
@@ -131,7 +131,17 @@ impl From<&str> for Status {
     }
 }
 
-fn normalised(status: &str) -> String {
+fn normalised(status: &str) -> Cow<'_, str> {
+    // As RFC 8056 §2 spells them, and most registries do: lower case, single blanks, and no link behind.
+    let bytes = status.as_bytes();
+    let is_plain = bytes.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b' ')
+        && !bytes.starts_with(b" ")
+        && !bytes.ends_with(b" ")
+        && !bytes.windows(2).any(|pair| pair == b"  ")
+        && !bytes.windows(4).any(|word| word == b"http");
+    if is_plain {
+        return Cow::Borrowed(status);
+    }
     let word = status.split("http").next().unwrap_or_default();
     let mut spaced = String::with_capacity(word.len() + 4);
     let mut after_lower = false;
@@ -142,7 +152,7 @@ fn normalised(status: &str) -> String {
         spaced.push(if matches!(c, '_' | '-') { ' ' } else { c.to_ascii_lowercase() });
         after_lower = c.is_ascii_lowercase();
     }
-    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ").into()
 }
 
 /// Whether mail can reach a host, as the DNS has it (RFC 5321 §5.1).
