@@ -151,13 +151,22 @@ pub struct Registry {
 struct State {
     domains: HashMap<String, Domain>,
     questions: HashMap<String, usize>,
+    help: Option<Recorded>,
+    help_questions: usize,
     fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone)]
+struct Recorded {
+    status: u16,
+    content_type: String,
+    body: Bytes,
 }
 
 #[derive(Debug, Clone)]
 enum Domain {
     Registered { registered_at: SystemTime, expires_at: SystemTime, phase: Phase },
-    Recorded { status: u16, content_type: String, body: Bytes },
+    Recorded(Recorded),
 }
 
 /// Top-level domains that the bootstrap file lists even while no domain of theirs is registered.
@@ -224,8 +233,25 @@ impl Registry {
 
     /// Serves a recorded answer for `domain`.
     pub fn answer(&self, domain: &str, status: u16, content_type: &str, body: impl Into<Bytes>) {
-        let recorded = Domain::Recorded { status, content_type: content_type.to_owned(), body: body.into() };
-        lock(&self.state).domains.insert(domain.to_owned(), recorded);
+        let recorded = Recorded { status, content_type: content_type.to_owned(), body: body.into() };
+        lock(&self.state).domains.insert(domain.to_owned(), Domain::Recorded(recorded));
+    }
+
+    /// Serves a recorded answer to `help` (RFC 9082 §3.1.6), which is otherwise as it should be.
+    pub fn answer_help(&self, status: u16, content_type: &str, body: impl Into<Bytes>) {
+        lock(&self.state).help = Some(Recorded { status, content_type: content_type.to_owned(), body: body.into() });
+    }
+
+    /// How often `help` was asked for.
+    #[must_use]
+    pub fn help_questions(&self) -> usize {
+        lock(&self.state).help_questions
+    }
+
+    /// The base URL, to which `domain/…` is appended.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/", self.address)
     }
 
     /// Breaks the server, or mends it.
@@ -285,11 +311,21 @@ async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<St
         let file = lock(&state).bootstrap(address).to_string();
         return Ok(response(200, "application/json", file));
     }
-    let Some(name) = path.strip_prefix("/domain/") else { return Ok(not_found()) };
+    let name = match path.strip_prefix("/domain/") {
+        Some(name) => name,
+        None if path == "/help" => "help",
+        // As a web server answers where no application is.
+        None => return Ok(response(404, "text/plain", "")),
+    };
     let (domain, fault) = {
         let mut state = lock(&state);
-        *state.questions.entry(name.to_owned()).or_default() += 1;
-        (state.domains.get(name).cloned(), state.fault.clone())
+        if path == "/help" {
+            state.help_questions += 1;
+            (Some(Domain::Recorded(state.help.clone().unwrap_or_else(help))), state.fault.clone())
+        } else {
+            *state.questions.entry(name.to_owned()).or_default() += 1;
+            (state.domains.get(name).cloned(), state.fault.clone())
+        }
     };
     match fault {
         None => {}
@@ -309,7 +345,7 @@ async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<St
     }
     Ok(match domain {
         None | Some(Domain::Registered { phase: Phase::Unregistered, .. }) => not_found(),
-        Some(Domain::Recorded { status, content_type, body }) => response(status, &content_type, body),
+        Some(Domain::Recorded(Recorded { status, content_type, body })) => response(status, &content_type, body),
         Some(Domain::Registered { registered_at, expires_at, phase }) => {
             response(200, "application/rdap+json", rdap(name, registered_at, expires_at, phase).to_string())
         }
@@ -350,6 +386,13 @@ fn rdap(name: &str, registered_at: SystemTime, expires_at: SystemTime, phase: Ph
         "secureDNS": { "delegationSigned": false },
         "rdapConformance": ["rdap_level_0"],
     })
+}
+
+/// An answer to `help` (RFC 9083 §7).
+fn help() -> Recorded {
+    let body =
+        json!({ "rdapConformance": ["rdap_level_0"], "notices": [{ "title": "Simulated", "description": ["A registry for tests."] }] });
+    Recorded { status: 200, content_type: "application/rdap+json".to_owned(), body: body.to_string().into() }
 }
 
 fn not_found() -> Response<Full<Bytes>> {
