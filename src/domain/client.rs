@@ -41,6 +41,7 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -72,17 +73,23 @@ impl Client {
     }
 
     pub(super) async fn get(&self, url: &Url, accept: &'static str) -> Result<Answer, SourceError> {
+        self.get_with(url, accept, HeaderMap::new()).await
+    }
+
+    /// As [`get`](Self::get), with further headers such as conditions (RFC 9110 §13.1).
+    pub(super) async fn get_with(&self, url: &Url, accept: &'static str, headers: HeaderMap) -> Result<Answer, SourceError> {
         if !self.permits(url) {
             return Err(SourceError::Unusable { url: url.to_string(), what: "the server is not https on a public address" });
         }
         let failed = |error: reqwest::Error| transport(url.as_str(), error);
         let server = self.server(url);
         let _permits = (server.acquire().await, self.permits.acquire().await);
-        let response = self.http.get(url.clone()).header(ACCEPT, accept).send().await.map_err(failed)?;
+        let mut response = self.http.get(url.clone()).headers(headers).header(ACCEPT, accept).send().await.map_err(failed)?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        let headers = std::mem::take(response.headers_mut());
         let body = answer::body(response, MAX_BODY).await.map_err(failed)?;
         let body = body.ok_or_else(|| SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" })?;
-        Ok(Answer { status, retry_after, body })
+        Ok(Answer { status, retry_after, headers, body })
     }
 }
 

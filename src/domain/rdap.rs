@@ -1,24 +1,35 @@
 //! The registries' own word: the Registration Data Access Protocol (RFC 7480, RFC 9082, RFC 9083).
 //!
-//! 1. The authoritative server is the one that IANA's bootstrap file names (RFC 9224), or that an override names.
+//! 1. The authoritative server is the one that an override names, or IANA's bootstrap file (RFC 9224), or else our own table of servers that the file
+//!    lacks. A registry below a top-level domain, such as that of `uk.com`, has a server of its own or none.
 //! 2. It is asked for the registrable domain in A-labels and lower case (RFC 9082 §3.1.3).
-//! 3. 200 with a domain object about that name is a report; 404 says that the name is not registered (RFC 7480 §5.3), where its body
-//!    is empty or an RDAP error object and not some web server's page. All else says nothing, and is an error.
+//! 3. 200 with a domain object about that name is a report; 404 says that the name is not registered (RFC 7480 §5.3), where its body is RDAP's. One that any server
+//!    might send counts where the server's `help` is RDAP's (RFC 9082 §3.1.6). All else says nothing, and is an error.
+//! 4. Where the registry renewed the registration by itself, the registrar is asked whether its holder did, by the link in the answer.
 //!
-//! What a deployment can break: an override that leads to a server which is not the registry's, or to the wrong path on one that is,
-//! makes every domain of that suffix look unregistered.
+//! What a deployment can break: an override that leads to a server which is not the registry's makes every domain of that suffix look unregistered.
 
 mod bootstrap;
+mod entities;
+mod help;
+mod lenient;
+mod members;
+mod registrar;
 mod response;
+mod unlisted;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::Url;
 
 use bootstrap::{Bootstrap, Services, base_url};
+use help::{Help, Helps};
+use response::{NotFound, read_with_links};
 
 use crate::address::RegistrableDomain;
+use crate::clock::{Clock, SystemClock};
 use crate::domain::client::Client;
 use crate::domain::{DomainSource, Report, SourceError};
 
@@ -36,6 +47,8 @@ pub struct Rdap {
     client: Client,
     bootstrap: Arc<Bootstrap>,
     overrides: Services,
+    unlisted: Services,
+    helps: Helps,
 }
 
 impl Rdap {
@@ -53,24 +66,75 @@ impl Rdap {
         RdapBuilder { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: Vec::new(), allow_insecure: false, starts_without: false }
     }
 
+    /// Whether a server is known that may be asked about `domain`: whether the registry's own word can be had, and the DNS has none.
+    ///
+    /// # Errors
+    /// Where that can't be told, as the bootstrap file could not be loaded yet.
+    pub fn serves(&self, domain: &RegistrableDomain) -> Result<bool, SourceError> {
+        match self.overrides.find(domain) {
+            Some(bases) => Ok(!bases.is_empty()),
+            None => Ok(!self.listed(&*self.bootstrap.loaded()?, domain).is_empty()),
+        }
+    }
+
+    /// The servers for `domain` that may be asked, the first one first.
+    fn servers(&self, domain: &RegistrableDomain) -> Result<Vec<Url>, SourceError> {
+        match self.overrides.find(domain) {
+            Some(bases) => Ok(bases.to_vec()),
+            None => Ok(self.listed(&*self.bootstrap.services(&self.client)?, domain).to_vec()),
+        }
+    }
+
+    /// What `services` have for `domain` or, where they don't list it at all, our own table.
+    fn listed<'a>(&'a self, services: &'a Services, domain: &RegistrableDomain) -> &'a [Url] {
+        services.find(domain).or_else(|| self.unlisted.find(domain)).unwrap_or_default()
+    }
+
     async fn ask(&self, base: &Url, domain: &RegistrableDomain) -> Result<Report, SourceError> {
-        let unusable = |url: &Url, what| SourceError::Unusable { url: url.to_string(), what };
         let url = base.join(&format!("domain/{domain}")).map_err(|_| unusable(base, "no base URL"))?;
         let answer = self.client.get(&url, ACCEPT).await?;
         match answer.status {
             200 => {
-                let mut report = read(&answer.body, domain).map_err(|what| unusable(&url, what))?;
+                let (mut report, links) = read_with_links(&answer.body, domain).map_err(|what| unusable(&url, what))?;
                 if calls_renewals_reregistrations(&url) {
                     report.reregistered_at = None;
                 }
+                // The time saves a question and decides nothing.
+                if registrar::is_needed(&report, SystemClock.now()) {
+                    self.ask_registrar(&mut report, &links, &url, domain).await;
+                }
                 Ok(report)
             }
-            // The registry of .com and .net sends no body at all.
-            404 if answer.body.is_empty() || response::is_error(&answer.body, 404) => Ok(Report::unregistered(SOURCE)),
-            404 => Err(unusable(&url, "a 404 that is not RDAP's")),
+            404 => match response::not_found(&answer.body) {
+                NotFound::Rdap => Ok(Report::unregistered(SOURCE)),
+                NotFound::Foreign => Err(unusable(&url, "a 404 that is not RDAP's")),
+                NotFound::Anybody => match self.helps.of(base, &self.client, ACCEPT).await {
+                    Help::Speaks => Ok(Report::unregistered(SOURCE)),
+                    Help::Silent => Err(unusable(&url, "a 404 from a server that doesn't answer `help` either")),
+                    Help::Unreached => Err(unusable(&url, "a 404 that could not be confirmed by `help`")),
+                },
+            },
             status => Err(SourceError::Refused { url: url.to_string(), status, retry_after: answer.retry_after }),
         }
     }
+
+    /// Adds what the registrar says to a report on `asked`. One that fails, or speaks of something else, adds nothing.
+    async fn ask_registrar(&self, report: &mut Report, links: &[Cow<'_, str>], asked: &Url, domain: &RegistrableDomain) {
+        let Some(url) = registrar::question(links, asked, |url| self.client.permits(url)) else { return };
+        match tokio::time::timeout(registrar::PATIENCE, self.client.get(&url, ACCEPT)).await {
+            Ok(Ok(answer)) if answer.status == 200 => match read(&answer.body, domain) {
+                Ok(registrars) => registrar::add(report, registrars),
+                Err(what) => tracing::debug!(%url, what, "the registrar's answer can't be used"),
+            },
+            Ok(Ok(answer)) => tracing::debug!(%url, answer.status, "the registrar did not answer"),
+            Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "the registrar could not be asked"),
+            Err(_) => tracing::debug!(%url, "the registrar took too long"),
+        }
+    }
+}
+
+fn unusable(url: &Url, what: &'static str) -> SourceError {
+    SourceError::Unusable { url: url.to_string(), what }
 }
 
 /// Google's registry reports renewals as `reregistration` and restores as `reinstantiation`; its names re-registered in earnest have a
@@ -82,18 +146,11 @@ fn calls_renewals_reregistrations(url: &Url) -> bool {
 #[async_trait]
 impl DomainSource for Rdap {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
-        let services;
-        let bases = match self.overrides.find(domain) {
-            Some(bases) => bases,
-            None => {
-                services = self.bootstrap.services(&self.client)?;
-                services.find(domain).unwrap_or_default()
-            }
-        };
-        let mut answer = Err(SourceError::NoService { top_level: domain.top_level().to_owned() });
+        let suffix = domain.second_level_registry().unwrap_or(domain.top_level());
+        let mut answer = Err(SourceError::NoService { top_level: suffix.to_owned() });
         // RFC 9224 §4: the URLs are alternatives. Only one that can't be reached calls for the next.
-        for base in bases.iter().filter(|base| self.client.permits(base)) {
-            answer = self.ask(base, domain).await;
+        for base in self.servers(domain)? {
+            answer = self.ask(&base, domain).await;
             if !matches!(answer, Err(SourceError::Transport { .. })) {
                 break;
             }
@@ -126,7 +183,8 @@ impl RdapBuilder {
         self
     }
 
-    /// Permits servers without https and on loopback or private addresses. For tests; off by default.
+    /// Permits servers without https and on loopback or private addresses, and asks none but those of the bootstrap file and of overrides. For tests; off by
+    /// default.
     #[must_use]
     pub const fn allow_insecure(mut self, allow: bool) -> Self {
         self.allow_insecure = allow;
@@ -157,7 +215,8 @@ impl RdapBuilder {
             overrides.add(&suffix, vec![url]);
         }
         let bootstrap = Bootstrap::load(self.bootstrap, self.starts_without, &client).await?;
-        Ok(Rdap { client, bootstrap, overrides })
+        let unlisted = if self.allow_insecure { Services::default() } else { unlisted::services() };
+        Ok(Rdap { client, bootstrap, overrides, unlisted, helps: Helps::default() })
     }
 }
 
@@ -169,6 +228,36 @@ mod tests {
     fn only_googles_registry_calls_renewals_reregistrations() {
         for (url, is_googles) in [("https://rdap.example.google/", true), ("https://rdap.example/", false), ("https://notgoogle/", false)] {
             assert_eq!(calls_renewals_reregistrations(&Url::parse(url).unwrap()), is_googles, "{url}");
+        }
+    }
+
+    /// An override wins over the bootstrap file, and that over our own table.
+    #[tokio::test]
+    async fn our_own_table_serves_what_the_bootstrap_file_does_not_list() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            r#"{"services":[[["com"],["https://com.example/"]],[["de"],["https://de.example/"]],[["ch"],["http://ch.example/"]]]}"#,
+        )
+        .unwrap();
+        let builder = Rdap::builder().bootstrap(file.path().display().to_string()).server("io", "https://io.example/");
+        let (strict, lenient) = (builder.clone().build().await.unwrap(), builder.allow_insecure(true).build().await.unwrap());
+        for (name, base, among_the_insecure) in [
+            ("example.com", "https://com.example/", true),
+            ("example.de", "https://de.example/", true),
+            ("example.io", "https://io.example/", true),
+            ("example.us", "https://rdap.nic.us/", false),
+            ("example.uk.com", "https://rdap.centralnic.com/uk.com/", false),
+            ("uk.com", "https://com.example/", true),
+            ("example.it.com", "", false),
+            ("example.ch", "", true),
+            ("example.zz", "", false),
+        ] {
+            let domain = RegistrableDomain::of(name).unwrap();
+            let first = strict.servers(&domain).unwrap().first().map(Url::to_string).unwrap_or_default();
+            assert_eq!(first, base, "{name}");
+            assert_eq!(strict.serves(&domain).unwrap(), !base.is_empty(), "{name}");
+            assert_eq!(lenient.serves(&domain).unwrap(), among_the_insecure, "{name}");
         }
     }
 }

@@ -20,6 +20,7 @@ mod layer;
 mod postgres;
 mod proxy;
 mod queries;
+mod rdap;
 mod reading;
 mod remembered;
 mod replay;

@@ -3,13 +3,13 @@
 //! Servers depart from the standard in many ways, and none of them may turn into a wrong date or a panic: a member of the wrong type
 //! counts as absent. What decides is read strictly: the answer must be about a domain, and about the one that was asked for.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
-use serde_json::Value;
-
+use super::lenient::from_slice;
+use super::members::{Answer, Events, Notice};
 use crate::address::RegistrableDomain;
-use crate::clock::parse;
-use crate::domain::{Report, Status};
+use crate::domain::Report;
 
 /// Reads the body of a successful answer to a question about `domain`.
 ///
@@ -19,70 +19,76 @@ use crate::domain::{Report, Status};
 /// # Errors
 /// Says what is wrong with a body that is no answer about that domain.
 pub fn read(body: &[u8], domain: &RegistrableDomain) -> Result<Report, &'static str> {
-    let answer: Value = serde_json::from_slice(body).map_err(|_| "no JSON")?;
-    if !answer.is_object() || answer.get("errorCode").is_some_and(|code| !code.is_null()) {
+    read_with_links(body, domain).map(|(report, _)| report)
+}
+
+/// As [`read`], with where the registrar's own answer is.
+pub(super) fn read_with_links<'a>(body: &'a [u8], domain: &RegistrableDomain) -> Result<(Report, Vec<Cow<'a, str>>), &'static str> {
+    let answer: Answer<'a> = from_slice(body).ok_or("no JSON")?;
+    if answer.error_code.0 {
         return Err("an error object");
     }
     // RFC 9083 §5.3: the object class is `domain`. Some servers leave it out, and then the name must speak for it.
-    let class = text(&answer, "objectClassName");
-    if class.is_some_and(|class| !class.eq_ignore_ascii_case("domain")) {
+    let has_class = answer.class.get().is_some();
+    if has_class && !answer.class.is("domain") {
         return Err("not about a domain");
     }
-    let name = text(&answer, "ldhName").or_else(|| text(&answer, "unicodeName"));
-    match name {
-        Some(name) if domain.is_named(name) => {}
+    match answer.ldh_name.get().or(answer.unicode_name.get()) {
+        Some(name) if is_name_of(domain, name) => {}
         Some(_) => return Err("about another name"),
-        None if class.is_some() => {}
+        None if has_class => {}
         None => return Err("not about a domain"),
     }
 
-    let events = Events(items(&answer, "events"));
+    let Events { registered_at, mut reregistered_at, expires_at, registrar_expires_at, transferred_at, changed_at, updated_at } =
+        answer.events;
+    reregistered_at.retain(|at| !is_anniversary(*at, registered_at));
     let mut report = Report::registered(super::SOURCE);
-    report.statuses = match answer.get("status") {
-        Some(Value::String(status)) => vec![Status::from(status.as_str())],
-        Some(Value::Array(statuses)) => statuses.iter().filter_map(Value::as_str).map(Status::from).collect(),
-        _ => Vec::new(),
-    };
-    report.registered_at = events.of(&["registration"]).max();
-    // RFC 9083 §10.2.3: `reregistration` is a registration after an earlier one, `reinstantiation` one after a removal.
-    report.reregistered_at =
-        events.of(&["reregistration", "reinstantiation"]).filter(|at| !is_anniversary(*at, report.registered_at)).max();
-    report.expires_at = events.of(&["expiration"]).min();
-    report.registrar_expires_at = events.of(&["registrar expiration"]).min();
-    report.transferred_at = events.of(&["transfer"]).max();
-    report.changed_at = events.of(&["last changed"]).max().or_else(|| events.of(&["last update"]).max());
-    report.registrar = registrar(&answer);
-    report.handle = text(&answer, "handle").filter(|handle| !handle.is_empty()).map(str::to_owned);
-    report.name_servers = items(&answer, "nameservers")
-        .iter()
-        .filter_map(|server| text(server, "ldhName"))
-        .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
-        .collect();
-    report.name_servers.sort_unstable();
-    report.name_servers.dedup();
-    report.delegation_signed = answer.get("secureDNS").and_then(|dns| dns.get("delegationSigned")).and_then(boolean);
-    Ok(report)
+    report.statuses = answer.statuses.0;
+    report.registered_at = registered_at;
+    report.reregistered_at = reregistered_at.into_iter().max();
+    report.expires_at = expires_at;
+    report.registrar_expires_at = registrar_expires_at;
+    report.transferred_at = transferred_at;
+    report.changed_at = changed_at.or(updated_at);
+    report.registrar = answer.registrar.name();
+    report.handle = answer.handle.filled();
+    report.name_servers = answer.name_servers.0;
+    report.delegation_signed = answer.secure_dns.delegation_signed.0;
+    report.ds = answer.secure_dns.ds.0;
+    Ok((report, answer.related.0))
 }
 
-/// Whether a body is an RDAP error object (RFC 9083 §6) for HTTP status `status`. Some servers write the code as text.
-pub(super) fn is_error(body: &[u8], status: u16) -> bool {
-    let code = serde_json::from_slice::<Value>(body).ok().and_then(|answer| match answer.get("errorCode") {
-        Some(Value::Number(code)) => code.as_u64(),
-        Some(Value::String(code)) => code.parse().ok(),
-        _ => None,
-    });
-    code == Some(u64::from(status))
+/// What the body of a 404 says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// An RDAP server has no such object.
+    Rdap,
+    /// Nothing against it: an RDAP server may have sent it, or any other.
+    Anybody,
+    /// It is some web server's page.
+    Foreign,
 }
 
-struct Events<'a>(&'a [Value]);
-
-impl<'a> Events<'a> {
-    fn of(&self, actions: &'a [&str]) -> impl Iterator<Item = SystemTime> + 'a {
-        self.0
-            .iter()
-            .filter(|event| text(event, "eventAction").is_some_and(|action| actions.iter().any(|one| one.eq_ignore_ascii_case(action))))
-            .filter_map(|event| text(event, "eventDate").and_then(parse))
+/// Reads the body of a 404. Some servers write the error code as text, and the registry of .com and .net sends no body at all.
+pub(super) fn not_found(body: &[u8]) -> NotFound {
+    if body.trim_ascii().is_empty() {
+        return NotFound::Anybody;
     }
+    let Some(error) = from_slice::<Notice<'_>>(body).filter(|error| error.error_code.is(404)) else {
+        return NotFound::Foreign;
+    };
+    if error.conformance.0 { NotFound::Rdap } else { NotFound::Anybody }
+}
+
+/// Whether a body is an answer to `help` (RFC 9083 §7).
+pub(super) fn is_help(body: &[u8]) -> bool {
+    from_slice::<Notice<'_>>(body).is_some_and(|help| help.conformance.0 && help.error_code.is_none())
+}
+
+/// Whether `name` is `domain`. Nearly all servers write it in A-labels.
+fn is_name_of(domain: &RegistrableDomain, name: &str) -> bool {
+    name.eq_ignore_ascii_case(domain.as_str()) || domain.is_named(name)
 }
 
 /// Whether `at` is a later year's `registered_at` to the second: a registry's own renewal, which Nomulus calls a reregistration.
@@ -97,35 +103,10 @@ fn is_anniversary(at: SystemTime, registered_at: Option<SystemTime>) -> bool {
     }
 }
 
-/// The IANA identifier of the entity with the role `registrar` (RFC 9083 §4.8, §10.2.4).
-fn registrar(answer: &Value) -> Option<String> {
-    items(answer, "entities")
-        .iter()
-        .filter(|entity| items(entity, "roles").iter().filter_map(Value::as_str).any(|role| role.eq_ignore_ascii_case("registrar")))
-        .flat_map(|entity| items(entity, "publicIds"))
-        .filter(|id| text(id, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("IANA Registrar ID")))
-        .find_map(|id| match id.get("identifier") {
-            Some(Value::String(identifier)) => Some(identifier.clone()),
-            Some(Value::Number(identifier)) => Some(identifier.to_string()),
-            _ => None,
-        })
-}
-
-fn text<'a>(object: &'a Value, member: &str) -> Option<&'a str> {
-    object.get(member).and_then(Value::as_str)
-}
-
-fn items<'a>(object: &'a Value, member: &str) -> &'a [Value] {
-    object.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn boolean(value: &Value) -> Option<bool> {
-    value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::parse;
 
     fn domain() -> RegistrableDomain {
         RegistrableDomain::of("example.com").unwrap()
@@ -136,7 +117,7 @@ mod tests {
         for (body, error) in [
             ("<html>", "no JSON"),
             ("", "no JSON"),
-            ("[]", "an error object"),
+            ("[]", "not about a domain"),
             (r#"{"errorCode":404}"#, "an error object"),
             (r#"{"errorCode":200,"objectClassName":"domain","ldhName":"example.com"}"#, "an error object"),
             (r#"{"objectClassName":"entity","ldhName":"example.com"}"#, "not about a domain"),
@@ -187,5 +168,70 @@ mod tests {
         let reregistered_at = |date: &str| read(body(date).as_bytes(), &domain()).unwrap().reregistered_at;
         assert_eq!(reregistered_at("2020-02-03T04:05:06Z"), None);
         assert_eq!(reregistered_at("2020-02-03T04:05:07Z"), parse("2020-02-03T04:05:07Z"));
+    }
+
+    #[test]
+    fn the_registrar_is_named_by_its_iana_id_else_its_handle_else_its_name() {
+        let card =
+            r#""vcardArray":["vcard",[["version",{},"text","4.0"],["fn",{},"text","Example Registrar"],["fn",{},"text","Another"]]]"#;
+        for (entities, registrar) in [
+            (r#"[{"roles":["registrar"],"handle":"R1","publicIds":[{"type":"iana registrar id","identifier":"292"}]}]"#.to_owned(), Some("292")),
+            (r#"[{"roles":["registrar"],"handle":"R1"},{"roles":["registrar"],"publicIds":[{"type":"IANA Registrar ID","identifier":7}]}]"#.to_owned(), Some("7")),
+            (format!(r#"[{{"roles":["abuse","Registrar"],"handle":"R1",{card}}}]"#), Some("R1")),
+            (format!(r#"[{{"roles":["registrar"],"handle":"",{card}}}]"#), Some("Example Registrar")),
+            (format!(r#"[{{"roles":"registrar",{card}}}]"#), Some("Example Registrar")),
+            (format!(r#"[{{"roles":["registrant"],"handle":"R1",{card}}}]"#), None),
+            (r#"[{"roles":["registrar"],"handle":null,"vcardArray":{"fn":"a"},"publicIds":[{"type":"VAT","identifier":"1"},null]}]"#.to_owned(), None),
+            (r#"{"roles":["registrar"],"handle":"R1"}"#.to_owned(), None),
+        ] {
+            let body = format!(r#"{{"ldhName":"example.com","entities":{entities}}}"#);
+            assert_eq!(read(body.as_bytes(), &domain()).unwrap().registrar.as_deref(), registrar, "{entities}");
+        }
+    }
+
+    #[test]
+    fn ds_records_are_as_a_zone_file_has_them() {
+        for (secure_dns, ds) in [
+            (
+                r#"{"dsData":[{"keyTag":2,"algorithm":8,"digestType":2,"digest":"B0 0B"},{"keyTag":"1","algorithm":"8","digestType":"1","digest":"aF"}]}"#,
+                Some(vec!["1 8 1 af", "2 8 2 b00b"]),
+            ),
+            (r#"{"dsData":[]}"#, Some(vec![])),
+            (r#"{"dsData":[{"keyTag":1}]}"#, None),
+            (r#"{"dsData":{},"delegationSigned":"true"}"#, None),
+            ("null", None),
+        ] {
+            let body = format!(r#"{{"ldhName":"example.com","secureDNS":{secure_dns}}}"#);
+            let report = read(body.as_bytes(), &domain()).unwrap();
+            assert_eq!(report.ds, ds.map(|ds| ds.into_iter().map(str::to_owned).collect::<Vec<_>>()), "{secure_dns}");
+            assert_eq!(report.delegation_signed, secure_dns.contains("true").then_some(true), "{secure_dns}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_of_what_is_deep_or_long() {
+        let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
+        let body = format!(r#"{{"notices":{deep},"ldhName":"example.com","events":[{{"eventAction":{deep}}}],"status":"active"}}"#);
+        assert_eq!(read(body.as_bytes(), &domain()).unwrap().statuses, [crate::domain::Status::from("active")]);
+        let endless = format!(r#"{{"ldhName":"example.com","status":{}"#, "[".repeat(1_000_000));
+        assert_eq!(read(endless.as_bytes(), &domain()), Err("no JSON"));
+    }
+
+    #[test]
+    fn what_a_404_says_is_told_by_its_body() {
+        for (body, says) in [
+            (r#"{"errorCode":404,"rdapConformance":["rdap_level_0","x"]}"#, NotFound::Rdap),
+            (r#"{"errorCode":"404","rdapConformance":["rdap_level_0"]}"#, NotFound::Rdap),
+            (r#"{"errorCode":404,"title":"x"}"#, NotFound::Anybody),
+            (r#"{"errorCode":404,"rdapConformance":[]}"#, NotFound::Anybody),
+            ("", NotFound::Anybody),
+            ("\r\n", NotFound::Anybody),
+            (r#"{"errorCode":500,"rdapConformance":["rdap_level_0"]}"#, NotFound::Foreign),
+            (r#"{"rdapConformance":["rdap_level_0"]}"#, NotFound::Foreign),
+            ("{}", NotFound::Foreign),
+            ("<html>", NotFound::Foreign),
+        ] {
+            assert_eq!(not_found(body.as_bytes()), says, "{body}");
+        }
     }
 }
