@@ -4,6 +4,7 @@
 //! 2. Decision: what the gate adds to a guarded request whose domain is remembered, beside `axum::Form` reading the same request.
 //! 3. Memory: a remembered domain with the check that it has not run out, beside a `moka` cache with a time to live; and the bytes that it takes.
 //! 4. Waiters: ten thousand that wait for one domain which is being looked up, beside moka's `get_with`.
+//! 5. Reading: a registry's answer about a domain, beside the response types of ICANN's own client.
 //!
 //! All peers of a case take turns in one process, so what slows the machine slows all alike: the ratios mean something, the nanoseconds only
 //! on this machine. Services are called in process, on requests made beforehand, and what the bare service needs is subtracted. Most of what a
@@ -13,6 +14,7 @@ mod decision;
 mod memory;
 mod meter;
 mod passing;
+mod rdap;
 mod service;
 mod waiters;
 
@@ -33,7 +35,8 @@ fn main() -> Result<(), Failure> {
         .into_iter()
         .chain(decision::rows(&runtime)?)
         .chain(memory::rows(&runtime)?)
-        .chain(waiters::rows(&runtime)?);
+        .chain(waiters::rows(&runtime)?)
+        .chain(rdap::rows()?);
     let rows: Vec<_> = rows.collect();
     memory::bytes(&runtime)?;
     println!("{:54} {:>9} {:>9} {:>7} {:>6}   allocations", "case", "ours ns", "peer ns", "ratio", "goal");
