@@ -33,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Client {
     http: reqwest::Client,
     permits: Arc<Semaphore>,
-    /// By origin. Only servers that the bootstrap file or an override names get here.
+    /// By origin. Only servers that the bootstrap file, our own table or an override names get here, and the registrars that these link to.
     permits_by_server: Arc<DashMap<String, Arc<Semaphore>>>,
     allow_insecure: bool,
 }
