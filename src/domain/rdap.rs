@@ -16,6 +16,7 @@ mod lenient;
 mod members;
 mod registrar;
 mod response;
+mod unasked;
 mod unlisted;
 
 use std::borrow::Cow;
@@ -34,6 +35,7 @@ use crate::domain::client::Client;
 use crate::domain::{DomainSource, Report, SourceError};
 
 pub use response::read;
+pub use unasked::Unasked;
 
 const SOURCE: &str = "rdap";
 const ACCEPT: &str = "application/rdap+json, application/json;q=0.9";
