@@ -213,7 +213,7 @@ pub struct Report {
     /// Whether the delegation is signed (DNSSEC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation_signed: Option<bool>,
-    /// The digests of the keys that sign the domain (DS records, RFC 4034 §5.3), sorted. `None` where nobody could tell.
+    /// The digests of the keys that sign the domain (of DS records, RFC 4034 §5.1.4), in lower-case hexadecimal, sorted. `None` where nobody could tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ds: Option<Vec<String>>,
     /// Whether the DNS has the name. `None` where nobody could tell.

@@ -116,20 +116,20 @@ impl Sources {
     /// What all members say, in their order.
     async fn ask(&self, domain: &RegistrableDomain) -> Vec<Said> {
         let start = Instant::now();
-        let patience = tokio::time::sleep_until(start + self.patience);
-        tokio::pin!(patience);
         let mut asked: FuturesUnordered<_> = (self.members.iter().enumerate())
             .map(|(place, member)| async move { (place, member.source.report(domain).await, start.elapsed()) })
             .collect();
-        let mut answers: Vec<Option<(Result<Report, SourceError>, Duration)>> = self.members.iter().map(|_| None).collect();
-        loop {
-            let is_told = answers.iter().flatten().any(|(outcome, _)| outcome.as_ref().is_ok_and(|report| report.registered.is_some()));
-            tokio::select! {
-                answer = asked.next() => match answer {
-                    Some((place, outcome, took)) => if let Some(slot) = answers.get_mut(place) { *slot = Some((outcome, took)) },
-                    None => break,
-                },
-                () = &mut patience, if is_told => break,
+        let mut answers: Answers = self.members.iter().map(|_| None).collect();
+        let all = async {
+            while let Some(answer) = asked.next().await {
+                put(&mut answers, answer);
+            }
+        };
+        if tokio::time::timeout_at(start + self.patience, all).await.is_err() {
+            while !is_told(&answers)
+                && let Some(answer) = asked.next().await
+            {
+                put(&mut answers, answer);
             }
         }
         let too_late = || (Err(SourceError::Timeout { domain: domain.as_str().into(), limit: self.patience }), start.elapsed());
@@ -166,6 +166,20 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.members.iter().map(|member| member.name)).finish()
     }
+}
+
+/// What the members said so far and how long each took, in the members' order.
+type Answers = Vec<Option<(Result<Report, SourceError>, Duration)>>;
+
+fn put(answers: &mut Answers, (place, outcome, took): (usize, Result<Report, SourceError>, Duration)) {
+    if let Some(slot) = answers.get_mut(place) {
+        *slot = Some((outcome, took));
+    }
+}
+
+/// Whether anybody told whether the domain is registered.
+fn is_told(answers: &Answers) -> bool {
+    answers.iter().flatten().any(|(outcome, _)| outcome.as_ref().is_ok_and(|report| report.registered.is_some()))
 }
 
 /// The one report that follows from what was said `at` some moment.

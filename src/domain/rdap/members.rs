@@ -1,7 +1,6 @@
 //! The members of an RDAP domain object that say something about its registration (RFC 9083 §5.3), each as what it says.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use serde::de::SeqAccess;
@@ -151,44 +150,33 @@ object! {
 
 object! {
     Digest {
-        key_tag: Figure<'de> = "keyTag",
-        algorithm: Figure<'de> = "algorithm",
-        kind: Figure<'de> = "digestType",
         digest: Text<'de> = "digest",
     }
 }
 
 impl Digest<'_> {
-    /// As a zone file has it (RFC 4034 §5.3), with the digest in lower case.
-    fn record(&self) -> Option<String> {
-        let digest = self.digest.get()?;
-        if self.key_tag.is_none() || self.algorithm.is_none() || self.kind.is_none() {
-            return None;
-        }
-        // The longest of the three numbers have five digits, three and three.
-        let mut record = String::with_capacity(14 + digest.len());
-        write!(record, "{} {} {} ", self.key_tag, self.algorithm, self.kind).ok()?;
-        record.extend(digest.chars().filter(|c| !c.is_ascii_whitespace()).map(|c| c.to_ascii_lowercase()));
-        Some(record)
+    /// In lower-case hexadecimal.
+    fn plain(&self) -> Option<String> {
+        Some(self.digest.get()?.chars().filter(|c| !c.is_ascii_whitespace()).map(|c| c.to_ascii_lowercase()).collect())
     }
 }
 
-/// The DS records (RFC 9083 §5.3), sorted. `None` where there is no list of them, or one of them can't be read.
+/// The digests of DS records (RFC 9083 §5.3), sorted. `None` where there is no list of them, or one of them can't be read.
 #[derive(Default)]
 pub(super) struct Ds(pub(super) Option<Vec<String>>);
 
 impl<'de> Lenient<'de> for Ds {
     fn list<A: SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
-        let mut records = Some(Vec::new());
-        each(items, |digest: Digest<'_>| match (digest.record(), &mut records) {
-            (Some(record), Some(records)) => records.push(record),
-            _ => records = None,
+        let mut digests = Some(Vec::new());
+        each(items, |digest: Digest<'_>| match (digest.plain(), &mut digests) {
+            (Some(digest), Some(digests)) => digests.push(digest),
+            _ => digests = None,
         })?;
-        if let Some(records) = &mut records {
-            records.sort_unstable();
-            records.dedup();
+        if let Some(digests) = &mut digests {
+            digests.sort_unstable();
+            digests.dedup();
         }
-        Ok(Self(records))
+        Ok(Self(digests))
     }
 }
 
