@@ -337,7 +337,8 @@ mod tests {
         use Standing::{Active, Redemption, Unregistered};
         let registered = || Ok(Report::registered("rdap"));
         let gone = |name: &'static str| Ok(Report::unregistered(name));
-        let rows: Vec<(Vec<Said>, Option<(Standing, &str)>)> = vec![
+        type Row = (Vec<Said>, Option<(Standing, &'static str)>);
+        let rows: Vec<Row> = vec![
             // The registry's word, whatever the DNS says.
             (vec![said(Registry, registered()), said(Dns, dns(Some(true)))], Some((Active, "rdap"))),
             (vec![said(Registry, registered()), said(Dns, dns(Some(false)))], Some((Active, "rdap"))),
