@@ -13,9 +13,9 @@ use futures_util::future::{join, join_all};
 use jiff::Timestamp;
 use reset_gatekeeper::audit::DomainRecord;
 use reset_gatekeeper::config::Config;
-use reset_gatekeeper::domain::Standing;
 use reset_gatekeeper::domain::cache::Cache;
-use reset_gatekeeper::{AddressError, Clock, Evidence, Mailbox, Reason, RegistrableDomain, SystemClock, Verdict, judge};
+use reset_gatekeeper::domain::{Standing, Statement};
+use reset_gatekeeper::{AddressError, Clock, Evidence, Mailbox, Notice, Reason, RegistrableDomain, SystemClock, Verdict, judge};
 use serde::Serialize;
 
 use super::sources::sources;
@@ -46,8 +46,33 @@ struct Finding {
     domain: Option<DomainRecord>,
     verdict: &'static str,
     reasons: Vec<Reason>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notices: Vec<Notice>,
+    /// What each source said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<Told>,
     #[serde(skip)]
     outcome: Outcome,
+}
+
+/// What one source said, or why it could not tell.
+#[derive(Serialize)]
+struct Told {
+    source: String,
+    standing: Standing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    milliseconds: u128,
+}
+
+impl Told {
+    fn of(statement: &Statement) -> Self {
+        let (standing, error) = match &statement.said {
+            Ok(standing) => (*standing, None),
+            Err(error) => (Standing::Unknown, Some(error.to_string())),
+        };
+        Self { source: statement.source.to_string(), standing, error, milliseconds: statement.took.as_millis() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +100,9 @@ impl Check {
             Err(error) => {
                 eprintln!("reset-gatekeeper: {target}: {error}");
                 let reasons = vec![Reason::TargetInvalid];
-                return Finding { target: target.to_owned(), domain: None, verdict: "block", reasons, outcome: Outcome::CouldNotTell };
+                let (notices, sources) = Default::default();
+                let target = target.to_owned();
+                return Finding { target, domain: None, verdict: "block", reasons, notices, sources, outcome: Outcome::CouldNotTell };
             }
         };
         let since = SystemTime::UNIX_EPOCH;
@@ -89,11 +116,19 @@ impl Check {
             Evidence { verified: true, verified_at, requested_is_stored: true, domain: sighting.as_ref(), mail, over_limit: false };
         let verdict = judge(&config.policy, &evidence, SystemClock.now());
         let standing = verdict.standing().unwrap_or(Standing::Unknown);
+        let sources: Vec<Told> = sighting.iter().flat_map(|sighting| &sighting.report.statements).map(Told::of).collect();
+        for told in &sources {
+            if let Some(error) = &told.error {
+                eprintln!("reset-gatekeeper: {target}: {} could not tell: {error}", told.source);
+            }
+        }
         Finding {
             target: target.to_owned(),
             domain: Some(DomainRecord::new(domain.as_str(), standing, sighting.as_ref())),
             verdict: verdict.as_str(),
             reasons: verdict.reasons().to_vec(),
+            notices: verdict.notices().to_vec(),
+            sources,
             outcome: outcome(&verdict),
         }
     }

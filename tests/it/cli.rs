@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use reset_gatekeeper::testing::{Fault, Phase, Registry, time};
+use reset_gatekeeper::domain::Mail;
+use reset_gatekeeper::testing::{DnsFault, Fault, NameServer, Phase, Registry, time};
 use serde_json::Value;
 
 struct Bench {
@@ -148,4 +149,47 @@ async fn the_servers_and_the_patience_of_a_configuration_are_kept() {
     bench.registry.fault(Fault::Slow(Duration::from_millis(500)));
     assert_eq!(bench.check(&["example.com"], &[]).await.status.code(), Some(0));
     assert_eq!(bench.check(&["example.com"], &[("GATEKEEPER__DOMAINS__TIMEOUT", "50ms")]).await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_sources_of_a_configuration_are_asked_side_by_side() {
+    let bench = Bench::open().await;
+    let dns = NameServer::start().await.unwrap();
+    dns.delegate("example.com", ["ns.example.net"]);
+    dns.delegate("refuses.com", ["ns.example.net"]);
+    dns.mail("refuses.com", Mail::Refused);
+    dns.delegate("example.zz", ["ns.example.net"]);
+    bench.registry.register("refuses.com", time("2009-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+    let resolver = dns.address().to_string();
+    let asks = |sources| vec![("GATEKEEPER__DOMAINS__SOURCES", sources), ("GATEKEEPER__DOMAINS__DNS__RESOLVER", resolver.as_str())];
+
+    let both = asks(r#"["rdap", "dns"]"#);
+    for (target, exit, reasons) in [
+        ("a@example.com", 0, serde_json::json!([])),
+        ("a@refuses.com", 1, serde_json::json!(["domain_unresolvable"])),
+        ("a@gone.example.com", 1, serde_json::json!(["domain_unresolvable"])),
+        // Its registry has no service, so the DNS decides.
+        ("a@example.zz", 0, serde_json::json!([])),
+        ("a@gone.zz", 1, serde_json::json!(["domain_unregistered", "domain_unresolvable"])),
+    ] {
+        let output = bench.check(&[target, "--json"], &both).await;
+        let found = objects(&output).remove(0);
+        assert_eq!((output.status.code(), &found["reasons"]), (Some(exit), &reasons), "{target}: {output:?}");
+        let said: Vec<_> = found["sources"].as_array().unwrap().iter().map(|told| told["source"].as_str().unwrap()).collect();
+        assert_eq!(said, ["rdap", "dns"]);
+    }
+    dns.fault(DnsFault::ServFail);
+    let output = bench.check(&["example.com", "--json"], &both).await;
+    assert_eq!((output.status.code(), &objects(&output)[0]["notices"]), (Some(0), &serde_json::json!(["source_failed"])));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("dns could not tell"), "{output:?}");
+    dns.fault(None);
+
+    // The registries aren't to be asked, and nobody vouches for them.
+    let alone = asks(r#"["dns"]"#);
+    assert_eq!(bench.check(&["example.com"], &alone).await.status.code(), Some(2));
+    assert_eq!(bench.check(&["example.zz"], &alone).await.status.code(), Some(0));
+    // A source that needs a key says which variable is to have it.
+    let output = bench.check(&["example.com"], &asks(r#"["fastly"]"#)).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("FASTLY_API_KEY: `domains.fastly.api_key_env`"), "{output:?}");
 }
