@@ -5,36 +5,55 @@
 //!    between check and use (DNS rebinding) leads nowhere. `allow_insecure` lifts both, for tests.
 //! 3. Bodies of over a mebibyte and answers of over ten seconds are cut off. At most 64 questions are under way at a time, and at most eight
 //!    to one server, so that one which hangs keeps nobody from asking the others.
+//! 4. A server is asked ten times a second, and twenty times at once after a pause. Who comes too early waits, a second at most; more fail at once.
+//! 5. A server that answers 429 or 503 with `Retry-After` (RFC 9110 §10.2.3, RFC 7480 §5.5) is not asked before that is over. Meanwhile questions fail at
+//!    once, as the answer did, with the time that is left.
+//! 6. A question is asked a second time, a moment later, where the server can't be connected to or broke off before any answer, and where it answered 502,
+//!    503 or 504 without `Retry-After`. A question that ran out of time is not, nor one that got any other answer: the second would be the same.
+//! 7. A server that failed five times in a row is left alone for five seconds, then tried by one question alone. A failure is no answer, or one of 5xx;
+//!    a refusal (4xx, 501) is none.
+//!
+//! Where a question is redirected, these count for the server that was asked, not for the one that it led to.
+//!
+//! No question is asked twice at a time to take the quicker answer (hedging). Registries limit how often they are asked, and are slow when they have much
+//! to do, so twice the questions would make slow servers slower. Who waits is served by what the cache remembers instead.
+
+mod breaker;
+mod server;
+pub(super) mod wait;
 
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use dashmap::DashMap;
-use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use http::header::{ACCEPT, HeaderMap};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use tokio::sync::Semaphore;
 
+use self::server::{Server, Servers};
 use crate::answer;
 use crate::domain::SourceError;
 
 const MAX_BODY: usize = 1 << 20;
 const MAX_QUESTIONS: usize = 64;
-const MAX_QUESTIONS_TO_A_SERVER: usize = 8;
 const MAX_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The second try comes once to twice this much later, so that those who failed together don't come together again.
+const SECOND_TRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     permits: Arc<Semaphore>,
-    /// By origin. Only servers that the bootstrap file, our own table or an override names get here, and the registrars that these link to.
-    permits_by_server: Arc<DashMap<String, Arc<Semaphore>>>,
+    servers: Arc<Servers>,
     allow_insecure: bool,
 }
 
@@ -43,6 +62,13 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+/// How one try failed.
+struct Failed {
+    outcome: Result<Answer, Box<SourceError>>,
+    /// Whether a second try may go better.
+    may_pass: bool,
 }
 
 impl Client {
@@ -59,17 +85,12 @@ impl Client {
         }
         let http = builder.build().map_err(|error| transport("the HTTP client", error))?;
         let permits = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Ok(Self { http, permits, permits_by_server: Arc::default(), allow_insecure })
+        Ok(Self { http, permits, servers: Arc::default(), allow_insecure })
     }
 
     /// Whether `url` may be asked.
     pub(super) fn permits(&self, url: &Url) -> bool {
         is_permitted(url, self.allow_insecure)
-    }
-
-    fn server(&self, url: &Url) -> Arc<Semaphore> {
-        let permits = || Arc::new(Semaphore::new(MAX_QUESTIONS_TO_A_SERVER));
-        Arc::clone(&self.permits_by_server.entry(url.origin().ascii_serialization()).or_insert_with(permits))
     }
 
     pub(super) async fn get(&self, url: &Url, accept: &'static str) -> Result<Answer, SourceError> {
@@ -81,25 +102,59 @@ impl Client {
         if !self.permits(url) {
             return Err(SourceError::Unusable { url: url.to_string(), what: "the server is not https on a public address" });
         }
-        let failed = |error: reqwest::Error| transport(url.as_str(), error);
-        let server = self.server(url);
-        let _permits = (server.acquire().await, self.permits.acquire().await);
-        let mut response = self.http.get(url.clone()).headers(headers).header(ACCEPT, accept).send().await.map_err(failed)?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let headers = std::mem::take(response.headers_mut());
-        let body = answer::body(response, MAX_BODY).await.map_err(failed)?;
-        let body = body.ok_or_else(|| SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" })?;
-        Ok(Answer { status, retry_after, headers, body })
+        let server = self.servers.of(url);
+        let second_try = ExponentialBuilder::new().with_min_delay(SECOND_TRY_AFTER).with_max_times(1).with_jitter();
+        (|| self.try_once(&server, url, accept, headers.clone()))
+            .retry(second_try)
+            .sleep(tokio::time::sleep)
+            .when(|failed| failed.may_pass && server.is_up().is_ok())
+            .await
+            .or_else(|failed| failed.outcome.map_err(|error| *error))
     }
+
+    async fn try_once(&self, server: &Server, url: &Url, accept: &'static str, headers: HeaderMap) -> Result<Answer, Failed> {
+        let failed = |error: reqwest::Error| Failed { may_pass: may_pass(&error), ..transport(url.as_str(), error).into() };
+        let _permits = server.enter(&self.permits).await.map_err(|spared| spared.into_error(url))?;
+        let sent = self.http.get(url.clone()).headers(headers).header(ACCEPT, accept).send().await;
+        // A server that redirects to nowhere did answer.
+        if sent.as_ref().is_err_and(|error| !error.is_redirect()) {
+            server.failed();
+        }
+        let mut response = sent.map_err(failed)?;
+        let (status, retry_after) = (response.status().as_u16(), wait::retry_after(response.headers()));
+        server.answered(status, retry_after);
+        let headers = std::mem::take(response.headers_mut());
+        let body = answer::body(response, MAX_BODY).await.inspect_err(|_| server.failed());
+        let body = body.map_err(|error| transport(url.as_str(), error))?;
+        let body = body.ok_or_else(|| SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" })?;
+        let answer = Answer { status, retry_after, headers, body };
+        if matches!(status, 502..=504) && retry_after.is_none() {
+            return Err(Failed { outcome: Ok(answer), may_pass: true });
+        }
+        Ok(answer)
+    }
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self { outcome: Err(Box::new(error)), may_pass: false }
+    }
+}
+
+/// Whether the question surely got no answer, and what kept it from one may be over in a moment. A certificate that is not trusted stays so.
+fn may_pass(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    let passes = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
+            || cause.downcast_ref::<io::Error>().is_some_and(|error| {
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | UnexpectedEof)
+            })
+    };
+    !error.is_timeout() && std::iter::successors(error.source(), |cause| (*cause).source()).any(passes)
 }
 
 fn transport(url: &str, error: reqwest::Error) -> SourceError {
     SourceError::Transport { url: url.to_owned(), source: error.without_url().into() }
-}
-
-/// The delay in seconds (RFC 9110 §10.2.3). A date is not taken: the server's clock may be any.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn follow(attempt: Attempt<'_>, allow_insecure: bool) -> reqwest::redirect::Action {

@@ -134,7 +134,7 @@ fn problem(body: &[u8]) -> Option<String> {
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    super::client::retry_after(response.headers())
+    super::client::wait::retry_after(response.headers())
 }
 
 fn transport(url: &str, error: reqwest::Error) -> SourceError {

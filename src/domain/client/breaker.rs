@@ -1,0 +1,78 @@
+//! Leaves a server alone that fails again and again: it gains nothing by more questions, and who asks gains a quick answer.
+//!
+//! The crates for this (failsafe, recloser) read the process's clock themselves, so that no test can set the time, and hold a probe by a guard that
+//! a lookup which is given up would have to return. Here a probe is claimed by moving the time of the next one on, which needs nothing to be returned.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After how many failures in a row nobody is let through.
+pub(super) const FAILURES: u32 = 5;
+
+/// How long nobody is let through; then one is, and nobody else for as long again.
+pub(super) const OPEN_FOR: Duration = Duration::from_secs(5);
+
+/// Closed until [`FAILURES`] in a row, then open until an answer.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    /// When the next probe may go.
+    probe_at: Option<Instant>,
+}
+
+impl Breaker {
+    /// How long the server is still left alone.
+    pub(super) fn open_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.probe_at?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Lets a question through, or tells for how long the server is left alone.
+    pub(super) fn enter(&mut self, now: Instant) -> Result<(), Duration> {
+        if let Some(left) = self.open_for(now) {
+            return Err(left);
+        }
+        self.probe_at = self.probe_at.map(|_| now + OPEN_FOR);
+        Ok(())
+    }
+
+    pub(super) const fn answered(&mut self) {
+        *self = Self { failures: 0, probe_at: None };
+    }
+
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= FAILURES {
+            self.probe_at = Some(now + OPEN_FOR);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_in_a_row_and_lets_one_probe_through() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
+        for _ in 1..FAILURES {
+            breaker.failed(start);
+        }
+        breaker.answered();
+        for _ in 1..FAILURES {
+            breaker.failed(start);
+            assert_eq!(breaker.enter(start), Ok(()), "an answer in between starts the count anew");
+        }
+        breaker.failed(start);
+        assert_eq!(breaker.enter(start), Err(OPEN_FOR));
+        let later = start + OPEN_FOR;
+        assert_eq!(breaker.enter(later), Ok(()), "the probe");
+        assert_eq!(breaker.enter(later), Err(OPEN_FOR), "and nobody beside it");
+        assert_eq!(breaker.enter(later + OPEN_FOR), Ok(()), "another, where the first never came back");
+        breaker.failed(later + OPEN_FOR);
+        assert_eq!(breaker.enter(later + OPEN_FOR), Err(OPEN_FOR), "one failure is enough now");
+        breaker.answered();
+        assert_eq!(breaker.enter(later + OPEN_FOR), Ok(()));
+    }
+}

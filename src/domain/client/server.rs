@@ -1,0 +1,304 @@
+//! What one server can be asked, and when: how it did, how fast it is asked, and how many questions are under way.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use reqwest::Url;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, FAILURES};
+use crate::domain::SourceError;
+
+/// How many questions to one server are under way at a time.
+pub(super) const UNDER_WAY: usize = 8;
+
+const A_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
+/// How many questions wait for their turn: a second's worth.
+const WAITING: usize = 10;
+
+/// How long a server is left alone that says "too many requests" and not until when.
+const UNSAID_REST: Duration = Duration::from_secs(1);
+
+/// From how many servers on those that are idle are let go.
+const SERVERS: usize = 1024;
+
+/// After so long without a question a server's pace is as if it had never been asked, and its failures are no news.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+
+/// The servers that were asked of late, by origin. The bootstrap file and overrides name a few hundred; links to registrars lead to any number.
+#[derive(Debug, Default)]
+pub(super) struct Servers(DashMap<String, Arc<Server>>);
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Server {
+    health: Mutex<Health>,
+    pace: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>,
+    clock: Ticks,
+    waiting: Semaphore,
+    /// Held by the question whose turn is next.
+    next: tokio::sync::Mutex<()>,
+    under_way: Semaphore,
+}
+
+#[derive(Debug)]
+struct Health {
+    breaker: Breaker,
+    /// With what the server asked to be left alone, and until when.
+    rest: Option<(u16, Instant)>,
+    asked_at: Instant,
+}
+
+/// Why a server is not asked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Spared {
+    /// It answered this status, and wants to be left alone for so long from now on.
+    #[error("it answered {0} and wants to be left alone for another {1:?}")]
+    Rests(u16, Duration),
+    /// It fails.
+    #[error("it failed {FAILURES} times in a row and is left alone for another {0:?}")]
+    Fails(Duration),
+    /// More questions wait than it will be asked soon.
+    #[error("too many questions wait for their turn")]
+    Crowded,
+}
+
+impl Servers {
+    pub(super) fn of(&self, url: &Url) -> Arc<Server> {
+        let origin = url.origin().ascii_serialization();
+        if let Some(server) = self.0.get(&origin) {
+            return Arc::clone(&server);
+        }
+        if self.0.len() >= SERVERS {
+            let now = Instant::now();
+            self.0.retain(|_, server| Arc::strong_count(server) > 1 || !server.is_idle(now));
+            // So many that are not idle come of somebody's making, and memory is dearer than what they are spared.
+            if self.0.len() >= SERVERS {
+                self.0.retain(|_, server| Arc::strong_count(server) > 1);
+            }
+        }
+        Arc::clone(&self.0.entry(origin).or_default())
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let clock = Ticks(Instant::now());
+        Self {
+            health: Mutex::new(Health { breaker: Breaker::default(), rest: None, asked_at: Instant::now() }),
+            pace: RateLimiter::direct_with_clock(Quota::per_second(A_SECOND).allow_burst(AT_ONCE), clock.clone()),
+            clock,
+            waiting: Semaphore::new(WAITING),
+            next: tokio::sync::Mutex::default(),
+            under_way: Semaphore::new(UNDER_WAY),
+        }
+    }
+}
+
+impl Server {
+    /// Waits until the server may be asked; a second at most for its pace, and for others' questions as long as they take.
+    ///
+    /// Cancel safe.
+    pub(super) async fn enter<'a>(&'a self, all: &'a Semaphore) -> Result<[Option<SemaphorePermit<'a>>; 2], Spared> {
+        self.is_up()?;
+        self.turn().await?;
+        let permits = [self.under_way.acquire().await.ok(), all.acquire().await.ok()];
+        // Those who were before may have learned how the server is.
+        self.is_up()?;
+        let now = Instant::now();
+        let mut health = self.health();
+        health.asked_at = now;
+        health.breaker.enter(now).map_err(Spared::Fails)?;
+        Ok(permits)
+    }
+
+    /// Whether the server may be asked, but for its pace.
+    pub(super) fn is_up(&self) -> Result<(), Spared> {
+        let (now, health) = (Instant::now(), self.health());
+        match (health.resting(now), health.breaker.open_for(now)) {
+            (Some((status, left)), _) => Err(Spared::Rests(status, left)),
+            (None, Some(left)) => Err(Spared::Fails(left)),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Waits for this question's turn, in the order of coming.
+    async fn turn(&self) -> Result<(), Spared> {
+        if self.pace.check().is_ok() {
+            return Ok(());
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| Spared::Crowded)?;
+        let _next = self.next.lock().await;
+        while let Err(early) = self.pace.check() {
+            tokio::time::sleep(early.wait_time_from(self.clock.now())).await;
+        }
+        Ok(())
+    }
+
+    /// The server answered `status`, be it to refuse.
+    pub(super) fn answered(&self, status: u16, retry_after: Option<Duration>) {
+        let now = Instant::now();
+        let mut health = self.health();
+        let rest = match status {
+            429 => Some(retry_after.unwrap_or(UNSAID_REST)),
+            503 => retry_after,
+            _ => None,
+        };
+        if let Some(rest) = rest {
+            health.rest = Some((status, now + rest));
+        }
+        // 501 is about the question (RFC 9110 §15.6.2), and the server as well as ever.
+        if status >= 500 && status != 501 {
+            health.breaker.failed(now);
+        } else {
+            health.breaker.answered();
+        }
+    }
+
+    /// The server gave no answer, or broke off.
+    pub(super) fn failed(&self) {
+        self.health().breaker.failed(Instant::now());
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    fn is_idle(&self, now: Instant) -> bool {
+        let health = self.health();
+        health.resting(now).is_none() && now.saturating_duration_since(health.asked_at) >= IDLE_AFTER
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Health {
+    fn resting(&self, now: Instant) -> Option<(u16, Duration)> {
+        let (status, until) = self.rest?;
+        let left = until.saturating_duration_since(now);
+        (!left.is_zero()).then_some((status, left))
+    }
+}
+
+impl Spared {
+    /// The error of a question that was not asked: the one that the server gave where it wants to be left alone, else that it can't be reached, so that
+    /// an alternative is asked (RFC 9224 §4).
+    pub(super) fn into_error(self, url: &Url) -> SourceError {
+        match self {
+            Self::Rests(status, left) => SourceError::Refused { url: url.to_string(), status, retry_after: Some(left) },
+            Self::Fails(_) | Self::Crowded => SourceError::Transport { url: url.to_string(), source: self.into() },
+        }
+    }
+}
+
+/// Tokio's time since the server was first asked, as the rate limiter reads it.
+#[derive(Debug, Clone)]
+struct Ticks(Instant);
+
+impl Clock for Ticks {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::super::breaker::OPEN_FOR;
+    use super::*;
+
+    fn all() -> Semaphore {
+        Semaphore::new(64)
+    }
+
+    async fn ask(server: &Server) -> Result<(), Spared> {
+        server.enter(&all()).await.map(drop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_beyond_the_pace_wait_a_second_at_most_or_fail_at_once() {
+        let (server, start) = (Server::default(), Instant::now());
+        let outcomes = join_all((0..100).map(|_| async { (ask(&server).await, start.elapsed()) })).await;
+        let (asked, spared): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, _)| outcome.is_ok());
+        assert_eq!(asked.iter().filter(|(_, waited)| waited.is_zero()).count(), 20);
+        assert_eq!(asked.len(), 30);
+        assert!(asked.iter().all(|(_, waited)| *waited <= Duration::from_millis(1_010)), "{asked:?}");
+        assert!(spared.iter().all(|(outcome, waited)| *outcome == Err(Spared::Crowded) && waited.is_zero()), "{spared:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_wants_to_be_left_alone_is() {
+        let server = Server::default();
+        server.answered(429, Some(Duration::from_secs(17)));
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(ask(&server).await, Err(Spared::Rests(429, Duration::from_secs(10))));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(ask(&server).await, Ok(()));
+        server.answered(404, Some(Duration::from_secs(17)));
+        assert_eq!(ask(&server).await, Ok(()), "only 429 and 503 are about the server");
+        server.answered(429, None);
+        assert_eq!(ask(&server).await, Err(Spared::Rests(429, UNSAID_REST)));
+    }
+
+    /// Who waits behind the question that learns it does not ask either.
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_waits_is_spared_what_those_before_it_learn() {
+        let (server, one) = (Server::default(), Semaphore::new(1));
+        let first = server.enter(&one).await.unwrap();
+        let (second, ()) = tokio::join!(server.enter(&one), async {
+            server.answered(503, Some(Duration::from_secs(5)));
+            drop(first);
+        });
+        assert_eq!(second.map(drop), Err(Spared::Rests(503, Duration::from_secs(5))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_the_server_open_the_breaker_and_refusals_never_do() {
+        let server = Server::default();
+        for status in [400, 403, 404, 429, 501].repeat(4) {
+            server.answered(status, None);
+        }
+        tokio::time::advance(UNSAID_REST).await;
+        for _ in 1..FAILURES {
+            server.answered(500, None);
+        }
+        assert_eq!(ask(&server).await, Ok(()));
+        server.failed();
+        assert_eq!(ask(&server).await, Err(Spared::Fails(OPEN_FOR)));
+        tokio::time::advance(OPEN_FOR).await;
+        assert_eq!(join_all([ask(&server), ask(&server)]).await, [Ok(()), Err(Spared::Fails(OPEN_FOR))]);
+        server.answered(404, None);
+        assert_eq!(ask(&server).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_are_forgotten_once_they_are_idle_and_bounded_in_any_case() {
+        let servers = Servers::default();
+        let of = |number: usize| servers.of(&Url::parse(&format!("https://r{number}.example/x")).unwrap());
+        let (resting, used) = (of(0), of(1));
+        resting.answered(503, Some(Duration::from_secs(3_600)));
+        drop(resting);
+        (2..SERVERS).for_each(|number| drop(of(number)));
+        assert_eq!(servers.0.len(), SERVERS);
+        tokio::time::advance(IDLE_AFTER).await;
+        drop(of(SERVERS));
+        assert_eq!(servers.0.len(), 3, "the new one, the one that is asked right now, and the one that wants to be left alone");
+        assert!(of(0).is_up().is_err() && Arc::ptr_eq(&used, &of(1)));
+        for number in 0..5 * SERVERS {
+            of(number).answered(503, Some(Duration::from_secs(3_600)));
+            assert!(servers.0.len() <= SERVERS);
+        }
+    }
+}
