@@ -34,9 +34,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
@@ -125,15 +128,21 @@ pub enum Phase {
 pub enum Fault {
     /// Answers this status, and how many seconds to wait.
     Status(u16, Option<u64>),
+    /// Answers this status, and until when to wait: so long after the date that its own clock shows, which stands still.
+    Until(u16, Duration),
     /// Answers as it should, but this much later.
     Slow(Duration),
+    /// Begins its answer at once, and sends the body this much later.
+    SlowBody(Duration),
+    /// Breaks off in the middle of the body.
+    Truncated,
     /// Never answers.
     Hang,
     /// Closes the connection.
     Close,
     /// Answers 200 with something that is not RDAP.
     Garbage,
-    /// Answers 200 with a body of two mebibytes, whose length it does not announce.
+    /// Answers 200 with a body of twenty mebibytes, whose length it does not announce.
     TooLong,
     /// Redirects to this URL.
     Redirect(String),
@@ -168,6 +177,8 @@ enum Domain {
     Registered { registered_at: SystemTime, expires_at: SystemTime, phase: Phase },
     Recorded(Recorded),
 }
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Top-level domains that the bootstrap file lists even while no domain of theirs is registered.
 const TOP_LEVELS: [&str; 12] = ["app", "com", "de", "dev", "example", "fr", "io", "net", "nl", "org", "test", "uk"];
@@ -305,7 +316,40 @@ async fn serve(listener: TcpListener, address: SocketAddr, state: Arc<Mutex<Stat
 }
 
 /// An error closes the connection.
-async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, io::Error> {
+async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
+    let fault = lock(&state).fault.clone().filter(|_| request.uri().path() != "/dns.json");
+    let response = answer_whole(request, address, state).await?;
+    Ok(match fault {
+        Some(Fault::SlowBody(delay)) => in_parts(response, move |body| {
+            stream::once(async move {
+                tokio::time::sleep(delay).await;
+                Ok(Frame::data(body))
+            })
+        }),
+        Some(Fault::Truncated) => in_parts(response, |body| {
+            let half = body.slice(..body.len() / 2);
+            let break_off = async {
+                tokio::task::yield_now().await; // in which what there is so far is sent
+                Err(io::ErrorKind::ConnectionReset.into())
+            };
+            stream::once(std::future::ready(Ok(Frame::data(half)))).chain(stream::once(break_off))
+        }),
+        _ => response.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
+    })
+}
+
+/// `response` with its body as a stream, and with the length that it should have.
+fn in_parts<S>(response: Response<Full<Bytes>>, parts: impl FnOnce(Bytes) -> S) -> Response<Body>
+where
+    S: Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
+{
+    let (head, mut body) = response.into_parts();
+    let body = body.frame().now_or_never().flatten().and_then(|frame| frame.ok()?.into_data().ok()).unwrap_or_default();
+    let length = body.len().to_string();
+    with_header(Response::from_parts(head, StreamBody::new(parts(body)).boxed_unsync()), CONTENT_LENGTH, &length)
+}
+
+async fn answer_whole<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, io::Error> {
     let path = request.uri().path();
     if path == "/dns.json" {
         let file = lock(&state).bootstrap(address).to_string();
@@ -328,16 +372,22 @@ async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<St
         }
     };
     match fault {
-        None => {}
+        None | Some(Fault::SlowBody(_) | Fault::Truncated) => {}
         Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
         Some(Fault::Hang) => match std::future::pending::<Infallible>().await {},
         Some(Fault::Close) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Garbage) => return Ok(response(200, "text/html", "<html>not here</html>")),
         // Without its length, which would give it away at once.
         Some(Fault::TooLong) => {
-            return Ok(with_header(response(200, "application/rdap+json", vec![b' '; 2 << 20]), TRANSFER_ENCODING, "chunked"));
+            return Ok(with_header(response(200, "application/rdap+json", vec![b' '; 20 << 20]), TRANSFER_ENCODING, "chunked"));
         }
         Some(Fault::Redirect(url)) => return Ok(with_header(response(302, "text/plain", ""), LOCATION, &url)),
+        Some(Fault::Until(status, wait)) => {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+            let until = httpdate::fmt_http_date(now + wait);
+            let dated = with_header(response(status, "text/plain", ""), DATE, &httpdate::fmt_http_date(now));
+            return Ok(with_header(dated, RETRY_AFTER, &until));
+        }
         Some(Fault::Status(status, None)) => return Ok(response(status, "text/plain", "")),
         Some(Fault::Status(status, Some(seconds))) => {
             return Ok(with_header(response(status, "text/plain", ""), RETRY_AFTER, &seconds.to_string()));
@@ -406,7 +456,7 @@ fn response(status: u16, content_type: &str, body: impl Into<Bytes>) -> Response
     with_header(response, CONTENT_TYPE, content_type)
 }
 
-fn with_header(mut response: Response<Full<Bytes>>, name: http::HeaderName, value: &str) -> Response<Full<Bytes>> {
+fn with_header<B>(mut response: Response<B>, name: http::HeaderName, value: &str) -> Response<B> {
     if let Ok(value) = value.parse() {
         response.headers_mut().insert(name, value);
     }

@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod directory;
 mod dns;
+mod faults;
 mod gate;
 mod http_directory;
 mod knowing;
