@@ -50,6 +50,8 @@
 //! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, in one; and `Overlay`, un-verifications kept there.
 //! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL; `State` there, shared by machines; and `Overlay`.
 //! - `http-directory`: `HttpDirectory`, accounts that the application serves over HTTP.
+//! - `dns`: `domain::dns`, a source that asks the DNS.
+//! - `whois`: `domain::whois`, a source for country registries that have nothing better.
 //! - `dns`: `Dns`, a domain source that asks the DNS.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set; with `dns`, a simulated resolver too.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.

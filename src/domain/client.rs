@@ -5,7 +5,7 @@
 //!    between check and use (DNS rebinding) leads nowhere. `allow_insecure` lifts both, for tests.
 //! 3. Bodies of over a mebibyte and answers of over ten seconds are cut off. At most 64 questions are under way at a time, and at most eight
 //!    to one server, so that one which hangs keeps nobody from asking the others.
-//! 4. A server is asked ten times a second, and twenty times at once after a pause. Who comes too early waits, a second at most; more fail at once.
+//! 4. A server is asked sixteen times a second, and a hundred times at once after a pause. Who comes too early waits, ten seconds at most; more fail at once.
 //! 5. A server that answers 429 or 503 with `Retry-After` (RFC 9110 §10.2.3, RFC 7480 §5.5) is not asked before that is over. Meanwhile questions fail at
 //!    once, as the answer did, with the time that is left.
 //! 6. A question is asked a second time, a moment later, where the server can't be connected to or broke off before any answer, and where it answered 502,

@@ -1,6 +1,6 @@
 //! Domainr, in its second version: the service that Fastly's grew from, in another form.
 //!
-//! Its answer lists domains, ours among them, in [words](super::words): `{"status":[{"domain":"…","zone":"com","status":"active"}]}`. When a registry is late, it answers as well as
+//! Its answer lists domains, ours among them, in words: `{"status":[{"domain":"…","zone":"com","status":"active"}]}`. When a registry is late, it answers as well as
 //! it can within its own 30 seconds: `unknown` or `undelegated`, which tell nothing.
 
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! Fastly Domain Research, the service that PyPI asks.
 //!
-//! Its answer is about one domain, in [words](super::words): `{"domain":"…","zone":"com","status":"undelegated inactive","tags":"generic"}`. `scope=estimate` is
+//! Its answer is about one domain, in words: `{"domain":"…","zone":"com","status":"undelegated inactive","tags":"generic"}`. `scope=estimate` is
 //! never asked for, and an answer of that scope is none: it comes from the DNS alone. Nobody documents a rate; 429 is obeyed.
 
 use async_trait::async_trait;

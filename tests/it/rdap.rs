@@ -236,16 +236,19 @@ async fn a_registrar_that_does_not_answer_changes_nothing() {
         Fault::Redirect("ftp://127.0.0.1/".to_owned()),
     ] {
         registrar.fault(fault.clone());
+        // Anew each time, for a server that failed is left alone.
+        let rdap = registry.rdap().await.unwrap();
+        let before = registrar.all_questions();
         let limit = Duration::from_millis(1_500);
         let report = tokio::time::timeout(limit, rdap.report(&domain("example.com"))).await.expect("it isn't waited for long").unwrap();
         assert_eq!(report, alone, "{fault:?}");
+        assert!(registrar.all_questions() > before, "{fault:?}");
     }
     registrar.fault(None);
     registrar.put("example.com", Phase::Unregistered);
     assert_eq!(rdap.report(&domain("example.com")).await.unwrap(), alone, "its 404 is nothing against the registry's word");
     registrar.answer("example.com", 200, RDAP, r#"{"ldhName":"example.org","status":["pending delete"]}"#);
     assert_eq!(rdap.report(&domain("example.com")).await.unwrap(), alone, "nor is what it says about another name");
-    assert!(registrar.all_questions() >= 9);
 }
 
 /// RFC 7480 §5.3, RFC 9082 §3.1.6.

@@ -20,11 +20,12 @@ use crate::domain::SourceError;
 /// How many questions to one server are under way at a time.
 pub(super) const UNDER_WAY: usize = 8;
 
-const A_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
-const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// Registries that publish a limit have one of some sixteen a second.
+const A_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
-/// How many questions wait for their turn: a second's worth.
-const WAITING: usize = 10;
+/// How many questions wait for their turn: ten seconds' worth. Their callers go away sooner, and find the answers when they ask again.
+const WAITING: usize = 160;
 
 /// How long a server is left alone that says "too many requests" and not until when.
 const UNSAID_REST: Duration = Duration::from_secs(1);
@@ -106,7 +107,7 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Waits until the server may be asked; a second at most for its pace, and for others' questions as long as they take.
+    /// Waits until the server may be asked; ten seconds at most for its pace, and for others' questions as long as they take.
     ///
     /// Cancel safe.
     pub(super) async fn enter<'a>(&'a self, all: &'a Semaphore) -> Result<[Option<SemaphorePermit<'a>>; 2], Spared> {
@@ -228,13 +229,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn questions_beyond_the_pace_wait_a_second_at_most_or_fail_at_once() {
+    async fn questions_beyond_the_pace_wait_for_ten_seconds_at_most_or_fail_at_once() {
         let (server, start) = (Server::default(), Instant::now());
-        let outcomes = join_all((0..100).map(|_| async { (ask(&server).await, start.elapsed()) })).await;
+        let outcomes = join_all((0..500).map(|_| async { (ask(&server).await, start.elapsed()) })).await;
         let (asked, spared): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, _)| outcome.is_ok());
-        assert_eq!(asked.iter().filter(|(_, waited)| waited.is_zero()).count(), 20);
-        assert_eq!(asked.len(), 30);
-        assert!(asked.iter().all(|(_, waited)| *waited <= Duration::from_millis(1_010)), "{asked:?}");
+        assert_eq!(asked.iter().filter(|(_, waited)| waited.is_zero()).count(), 100);
+        assert_eq!(asked.len(), 260);
+        assert!(asked.iter().all(|(_, waited)| *waited <= Duration::from_millis(10_200)), "{asked:?}");
         assert!(spared.iter().all(|(outcome, waited)| *outcome == Err(Spared::Crowded) && waited.is_zero()), "{spared:?}");
     }
 
