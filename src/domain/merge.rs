@@ -125,7 +125,7 @@ impl Sources {
                 put(&mut answers, answer);
             }
         };
-        if tokio::time::timeout_at(start + self.patience, all).await.is_err() {
+        if tokio::time::timeout(self.patience, all).await.is_err() {
             while !is_told(&answers)
                 && let Some(answer) = asked.next().await
             {
