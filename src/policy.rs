@@ -126,7 +126,12 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
         let since = baseline(sighting, verified_at);
         // The look that sets the baseline may come shortly before the verification is written down.
         let looked_since = since.checked_sub(SKEW).unwrap_or(since);
-        if sighting.history.lapsed_since(since) && !phase.is_lapsed() {
+        // A baseline that is but the first sight does not outweigh what was seen there.
+        let has_lapsed = match verified_at {
+            Some(at) => sighting.history.lapsed_since(at),
+            None => sighting.history.lapsed_at().is_some(),
+        };
+        if has_lapsed && !phase.is_lapsed() {
             reasons.push(Reason::DomainChangedHands);
             unverify = unverify.or(Some(Reason::DomainChangedHands));
         } else if sighting.history.changed_hands_since(looked_since) {
@@ -182,7 +187,8 @@ fn baseline(sighting: &Sighting, verified_at: Option<SystemTime>) -> SystemTime 
 /// Whether the present registration began after the baseline.
 fn is_reregistered(sighting: &Sighting, verified_at: Option<SystemTime>) -> bool {
     let (baseline, report) = (baseline(sighting, verified_at), &sighting.report);
-    match report.began_at() {
+    // Not every source tells, and what one told is true until another tells otherwise.
+    match report.began_at().or_else(|| sighting.history.began_at()) {
         Some(began_at) => lies_after(began_at, baseline, SKEW),
         // Without any date, the add period alone proves a creation of at most five days ago.
         None => {
@@ -446,5 +452,16 @@ mod tests {
                 prop_assert!(!verdict.is_allowed());
             }
         }
+    }
+
+    #[test]
+    fn where_no_verification_is_known_a_lapse_at_first_sight_counts() {
+        let mut lapsed = Report::registered("rdap");
+        lapsed.statuses = vec![Status::RedemptionPeriod];
+        let healthy = Report::registered("rdap");
+        let history = History::beginning(&lapsed, at("2026-01-01")).after(&healthy, at(NOW));
+        let mut sighting = Sighting::first(healthy, at(NOW));
+        sighting.history = Arc::new(history);
+        assert_eq!(judged(|_, evidence| evidence.verified_at = None, Some(&sighting)).0, ["domain_changed_hands"]);
     }
 }

@@ -73,6 +73,9 @@ pub struct History {
     /// Since when the DNS lacks it, where nothing but the DNS can tell.
     #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     absent_since: Option<SystemTime>,
+    /// When the registration began, by the last report that told.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
+    began_at: Option<SystemTime>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Change>,
     known: Known,
@@ -151,7 +154,14 @@ impl History {
     /// The history of a domain that was never seen before `report` of `at`.
     #[must_use]
     pub fn beginning(report: &Report, at: SystemTime) -> Self {
-        let nothing = Self { first_seen_at: Some(at), lapsed_at: None, absent_since: None, changes: Vec::new(), known: Known::default() };
+        let nothing = Self {
+            first_seen_at: Some(at),
+            lapsed_at: None,
+            absent_since: None,
+            began_at: None,
+            changes: Vec::new(),
+            known: Known::default(),
+        };
         nothing.after(report, at)
     }
 
@@ -171,6 +181,12 @@ impl History {
     #[must_use]
     pub fn lapsed_at(&self) -> Option<SystemTime> {
         self.lapsed_at
+    }
+
+    /// The beginning of the registration, by the last report that told. `None` where none ever did.
+    #[must_use]
+    pub fn began_at(&self) -> Option<SystemTime> {
+        self.began_at
     }
 
     /// Whether the domain was seen lapsed after `since`.
@@ -216,6 +232,7 @@ impl History {
         if is_lapsed && (!is_absent || next.is_absent(at)) {
             next.lapsed_at = self.lapsed_at.max(Some(at));
         }
+        next.began_at = report.began_at().or(self.began_at);
         let seen = Known::of(report, at);
         for signal in seen.differences(&self.known) {
             next.changes.push(Change { signal, after: self.known.at, at: Some(at) });
@@ -235,6 +252,7 @@ impl History {
             (one, two) => one.or(two),
         };
         merged.lapsed_at = self.lapsed_at.max(other.lapsed_at);
+        merged.began_at = later.began_at.or(earlier.began_at);
         if let (Some(one), Some(two)) = (self.absent_since, other.absent_since) {
             merged.absent_since = Some(one.min(two));
         }

@@ -261,6 +261,35 @@ async fn the_registrys_answer_is_not_held_back_for_a_source_that_is_silent() {
     assert_eq!(said, [("rdap".to_owned(), true), ("silent".to_owned(), false), ("dns".to_owned(), false)]);
 }
 
+#[tokio::test]
+async fn a_patience_without_end_is_no_defect() {
+    let registry = Arc::<Told>::default();
+    registry.tell("example.com", Report::registered("rdap"));
+    let sources = Sources::new().registry(registry).patience(Duration::MAX);
+    assert!(sources.report(&RegistrableDomain::of("example.com").unwrap()).await.is_ok());
+}
+
+/// The registry told when the domain was registered, and fails by the time that another account is asked for.
+#[tokio::test]
+async fn a_known_reregistration_is_not_forgotten_when_only_a_dateless_source_answers() {
+    let (registry, service) = (Arc::<Told>::default(), Arc::<Told>::default());
+    let mut dated = Report::registered("rdap");
+    dated.registered_at = Some(time("2025-06-01T00:00:00Z"));
+    registry.tell("example.com", dated);
+    service.tell("example.com", Report::registered("fastly"));
+    let sources = Sources::new().registry(Arc::clone(&registry)).registration("fastly", service);
+    let (accounts, audit, clock) = (Arc::<Accounts>::default(), Arc::<Recorder>::default(), SetClock::at(NOW));
+    accounts.insert("a@example.com", true, Some(VERIFIED));
+    accounts.insert("b@example.com", true, Some(VERIFIED));
+    let builder = Gatekeeper::builder().directory(Arc::clone(&accounts)).domains(sources).audit(Arc::clone(&audit));
+    let gatekeeper = builder.clock(clock.clone()).build().unwrap();
+    assert!(!gatekeeper.assess("a@example.com").await.unwrap().is_allowed());
+    registry.reports.lock().unwrap().clear();
+    clock.advance(2 * HOUR);
+    let verdict = gatekeeper.assess("b@example.com").await.unwrap();
+    assert_eq!(verdict.reasons().iter().map(|reason| reason.as_str()).collect::<Vec<_>>(), ["domain_reregistered"]);
+}
+
 /// The rightful owners of healthy domains are not blocked while their registry is down, and nobody gets in by it.
 #[tokio::test]
 async fn an_outage_of_twelve_hours_blocks_nobody_who_was_seen_and_lets_nobody_in() {
