@@ -365,6 +365,36 @@ async fn whether_a_server_is_known_cannot_be_told_without_the_bootstrap_file() {
     assert!(rdap.serves(&domain("example.io")).unwrap());
 }
 
+/// A site that starts while IANA can't be reached must not be without the list for good.
+#[tokio::test]
+async fn who_asks_no_registry_loads_the_bootstrap_file_later_too() {
+    let is_up = Arc::new(AtomicUsize::new(0));
+    let file = {
+        let is_up = Arc::clone(&is_up);
+        async move || match is_up.load(Ordering::SeqCst) {
+            0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            _ => r#"{"services":[[["com"],["http://127.0.0.1:9/"]]]}"#.into_response(),
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let location = format!("http://{}/dns.json", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/dns.json", axum::routing::get(file))).await });
+    let builder = Rdap::builder().bootstrap(location).starts_without_bootstrap(true).allow_insecure(true);
+    let unasked = builder.build().await.unwrap().unasked();
+    assert!(matches!(unasked.report(&domain("example.com")).await, Err(SourceError::Unusable { .. })));
+    is_up.store(1, Ordering::SeqCst);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    let loads = async {
+        while !matches!(unasked.report(&domain("example.com")).await, Err(SourceError::NotAsked { .. })) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), loads).await.unwrap();
+    assert!(matches!(unasked.report(&domain("example.org")).await, Err(SourceError::NoService { .. })));
+}
+
 /// RFC 9110 §13.1: what is unchanged need not be sent again.
 #[tokio::test]
 async fn the_bootstrap_file_is_sent_again_only_where_it_is_another() {

@@ -22,6 +22,8 @@ impl Rdap {
 impl DomainSource for Unasked {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let top_level = domain.top_level().to_owned();
-        Err(if self.0.serves(domain)? { SourceError::NotAsked { top_level } } else { SourceError::NoService { top_level } })
+        // Not by what is loaded alone: nobody else would ever load the list again.
+        let has_server = !self.0.servers(domain)?.is_empty();
+        Err(if has_server { SourceError::NotAsked { top_level } } else { SourceError::NoService { top_level } })
     }
 }
