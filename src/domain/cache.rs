@@ -296,10 +296,7 @@ impl Shared {
         let memory = self.memory(question);
         let kept = self.kept(question).await?;
         if let Some(kept) = kept {
-            let is_newer = memory.entries.get(&key).is_none_or(|known| known.checked_at < kept.checked_at);
-            if is_newer {
-                memory.entries.insert(key, &kept);
-            }
+            let kept = memory.learn(key, kept);
             if kept.checked_at >= since && self.settings.is_fresh(&kept, self.clock.now()) {
                 return Ok(kept.sighting(true, false));
             }
@@ -341,10 +338,11 @@ impl Shared {
 
     async fn reread(&self, store: &dyn Store, domain: &RegistrableDomain) {
         let key = self.fingerprint.of(domain.as_str());
-        let Some(known) = self.domains.entries.get(&key) else { return };
+        if self.domains.entries.get(&key).is_none() {
+            return;
+        }
         match store.read(domain).await {
-            Ok(Some(kept)) if kept.checked_at > known.checked_at => self.domains.entries.insert(key, &Known::from(kept)),
-            Ok(_) => {}
+            Ok(kept) => drop(kept.map(|kept| self.domains.learn(key, kept.into()))),
             Err(error) => tracing::warn!(%domain, error = &error as &dyn std::error::Error, "another's finding can't be read"),
         }
     }
@@ -358,6 +356,21 @@ impl Shared {
 impl Memory {
     fn new(capacity: usize) -> Self {
         Self { entries: Entries::new(capacity), failures: Map::default(), flights: Flights::default() }
+    }
+
+    /// Remembers what the store has, and gives it with what is known here: the later of both reports, and all that was seen.
+    fn learn(&self, key: Key, kept: Known) -> Known {
+        let joined = match self.entries.get(&key) {
+            Some(known) => {
+                let history = Arc::new(known.history.merged(&kept.history));
+                let mut later = if known.checked_at < kept.checked_at { kept } else { known };
+                later.history = history;
+                later
+            }
+            None => kept,
+        };
+        self.entries.insert(key, &joined);
+        joined
     }
 
     /// The answer that can be given without asking: a fresh report, or that the source is being left alone.

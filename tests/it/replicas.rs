@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reset_gatekeeper::domain::cache::Remembered;
+use reset_gatekeeper::domain::{History, Report};
 use reset_gatekeeper::testing::{Fault, Phase, Registry, SetClock, time};
-use reset_gatekeeper::{Gatekeeper, State};
+use reset_gatekeeper::{Gatekeeper, RegistrableDomain, State};
 
 use crate::stage::{Accounts, NOW, Recorder, VERIFIED};
 use crate::state::{Place, promised_of_both};
@@ -116,4 +118,20 @@ async fn a_lapse_that_one_replica_finds_blocks_at_the_others() {
     };
     tokio::time::timeout(Duration::from_secs(10), learns).await.unwrap();
     assert_eq!(scene.registry.questions("example.com"), 2, "the other one asked nobody");
+}
+
+/// Another process that had asked a little earlier was slow to write.
+#[tokio::test]
+async fn a_lapse_that_the_state_knows_outweighs_a_report_that_stands_in() {
+    let scene = Scene::open().await;
+    let state = State::memory().await.unwrap();
+    let replica = scene.replica(state.clone()).await;
+    assert_eq!(reasons(&replica, "a@example.com").await, [""; 0]);
+    let (at, lapsed) = (time(NOW) - Duration::from_secs(60), Report::unregistered("rdap"));
+    let history = Arc::new(History::beginning(&lapsed, at));
+    let found = Remembered { report: Arc::new(lapsed), history, checked_at: at };
+    state.keep_domain(&RegistrableDomain::of("example.com").unwrap(), &found).await.unwrap();
+    scene.registry.fault(Fault::Close);
+    scene.clock.advance(Duration::from_secs(7_200));
+    assert_eq!(reasons(&replica, "a@example.com").await, ["domain_changed_hands"]);
 }
