@@ -10,8 +10,8 @@
 //!    once, as the answer did, with the time that is left.
 //! 6. A question is asked a second time, a moment later, where the server can't be connected to or broke off before any answer, and where it answered 502,
 //!    503 or 504 without `Retry-After`. A question that ran out of time is not, nor one that got any other answer: the second would be the same.
-//! 7. A server that failed five times in a row is left alone for five seconds, then tried by one question alone. A failure is no answer, or one of 5xx;
-//!    a refusal (4xx, 501) is none.
+//! 7. A server that failed five different questions in a row is left alone for five seconds, then tried by one question alone. A failure is no answer, one that breaks
+//!    off or is waited for in vain, or one of 5xx; a refusal (4xx, 501) is none.
 //!
 //! Where a question is redirected, these count for the server that was asked, not for the one that it led to.
 //!
@@ -114,17 +114,30 @@ impl Client {
 
     async fn try_once(&self, server: &Server, url: &Url, accept: &'static str, headers: HeaderMap) -> Result<Answer, Failed> {
         let failed = |error: reqwest::Error| Failed { may_pass: may_pass(&error), ..transport(url.as_str(), error).into() };
-        let _permits = server.enter(&self.permits).await.map_err(|spared| spared.into_error(url))?;
+        let asked = server.enter(&self.permits, url.as_str()).await.map_err(|spared| spared.into_error(url))?;
         let sent = self.http.get(url.clone()).headers(headers).header(ACCEPT, accept).send().await;
-        // A server that redirects to nowhere did answer.
-        if sent.as_ref().is_err_and(|error| !error.is_redirect()) {
-            server.failed();
-        }
-        let mut response = sent.map_err(failed)?;
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                // A server that redirects to nowhere did answer.
+                if error.is_redirect() {
+                    asked.answered(302)
+                } else {
+                    asked.failed()
+                }
+                return Err(failed(error));
+            }
+        };
         let (status, retry_after) = (response.status().as_u16(), wait::retry_after(response.headers()));
-        server.answered(status, retry_after);
+        asked.heard(status, retry_after);
         let headers = std::mem::take(response.headers_mut());
-        let body = answer::body(response, MAX_BODY).await.inspect_err(|_| server.failed());
+        let body = answer::body(response, MAX_BODY).await;
+        // An answer that breaks off is none, however it began.
+        if body.is_ok() {
+            asked.answered(status)
+        } else {
+            asked.failed()
+        }
         let body = body.map_err(|error| transport(url.as_str(), error))?;
         let body = body.ok_or_else(|| SourceError::Unusable { url: url.to_string(), what: "over a mebibyte long" })?;
         let answer = Answer { status, retry_after, headers, body };

@@ -334,10 +334,12 @@ async fn while_a_server_is_left_alone_its_alternative_is_asked() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["{}","{}"]]]}}"#, base(&failing), base(&healthy))).unwrap();
     let rdap = Rdap::builder().bootstrap(file.path().display().to_string()).allow_insecure(true).build().await.unwrap();
-    for _ in 0..10 {
-        assert_eq!(rdap.report(&domain(NAME)).await.unwrap().registered, Some(true));
+    for number in 0..10 {
+        let name = format!("d{number}.com");
+        healthy.register(&name, time("2009-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+        assert_eq!(rdap.report(&domain(&name)).await.unwrap().registered, Some(true));
     }
-    assert_eq!(failing.all_questions(), 5);
+    assert_eq!(failing.all_questions(), 9, "five questions, each asked again but the last");
 }
 
 /// A hundred at once, and then sixteen a second.
@@ -352,4 +354,51 @@ async fn a_server_is_asked_no_faster_than_its_pace() {
     assert_eq!(registry.all_questions(), 115);
     // The bootstrap file was one of the hundred, so the last of these is the sixteenth to wait.
     assert!(start.elapsed() >= Duration::from_millis(990), "{:?}", start.elapsed());
+}
+
+/// A server that begins to answer and breaks off has failed, however its answer began.
+#[tokio::test]
+async fn a_server_that_breaks_off_its_answers_is_left_alone() {
+    let questions = Arc::<AtomicUsize>::default();
+    let cut = |mut stream: TcpStream| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/rdap+json\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    };
+    let address = listen(&questions, cut).await;
+    let list = registry().await;
+    let rdap = Rdap::builder().bootstrap(list.bootstrap_url()).server("com", format!("http://{address}/")).allow_insecure(true);
+    let rdap = rdap.build().await.unwrap();
+    for number in 0..10 {
+        assert!(rdap.report(&domain(&format!("d{number}.com"))).await.is_err());
+    }
+    assert_eq!(questions.load(Ordering::SeqCst), 5);
+}
+
+/// Who has an account at a name on which its registry fails could else shut the registry off for everybody.
+#[tokio::test]
+async fn one_domain_on_which_a_registry_fails_shuts_off_no_other() {
+    let registry = registry().await;
+    registry.answer("bad.com", 500, "text/plain", "");
+    let rdap = registry.rdap().await.unwrap();
+    for _ in 0..10 {
+        assert!(rdap.report(&domain("bad.com")).await.is_err());
+    }
+    assert_eq!(rdap.report(&domain(NAME)).await.unwrap().registered, Some(true));
+}
+
+/// Callers that give up on a slow server, as on a registrar after a second, must not keep it from being left alone.
+#[tokio::test]
+async fn a_server_that_every_caller_gives_up_on_is_left_alone() {
+    let registry = registry().await;
+    let rdap = registry.rdap().await.unwrap();
+    registry.fault(Fault::Hang);
+    for number in 0..8 {
+        let name = domain(&format!("d{number}.com"));
+        drop(tokio::time::timeout(Duration::from_millis(600), rdap.report(&name)).await);
+    }
+    assert_eq!(registry.all_questions(), 5);
 }

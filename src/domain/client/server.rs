@@ -30,6 +30,9 @@ const WAITING: usize = 160;
 /// How long a server is left alone that says "too many requests" and not until when.
 const UNSAID_REST: Duration = Duration::from_secs(1);
 
+/// A question that was under way for so long when its caller gave it up has failed.
+const ENOUGH: Duration = Duration::from_millis(500);
+
 /// From how many servers on those that are idle are let go.
 const SERVERS: usize = 1024;
 
@@ -110,7 +113,7 @@ impl Server {
     /// Waits until the server may be asked; ten seconds at most for its pace, and for others' questions as long as they take.
     ///
     /// Cancel safe.
-    pub(super) async fn enter<'a>(&'a self, all: &'a Semaphore) -> Result<[Option<SemaphorePermit<'a>>; 2], Spared> {
+    pub(super) async fn enter<'a>(&'a self, all: &'a Semaphore, question: &'a str) -> Result<Asked<'a>, Spared> {
         self.is_up()?;
         self.turn().await?;
         let permits = [self.under_way.acquire().await.ok(), all.acquire().await.ok()];
@@ -120,7 +123,7 @@ impl Server {
         let mut health = self.health();
         health.asked_at = now;
         health.breaker.enter(now).map_err(Spared::Fails)?;
-        Ok(permits)
+        Ok(Asked { server: self, question, since: now, is_over: false, _permits: permits })
     }
 
     /// Whether the server may be asked, but for its pace.
@@ -146,29 +149,31 @@ impl Server {
         Ok(())
     }
 
-    /// The server answered `status`, be it to refuse.
-    pub(super) fn answered(&self, status: u16, retry_after: Option<Duration>) {
-        let now = Instant::now();
-        let mut health = self.health();
+    /// The server began an answer with this status, which may tell to leave it alone.
+    fn heard(&self, status: u16, retry_after: Option<Duration>) {
         let rest = match status {
             429 => Some(retry_after.unwrap_or(UNSAID_REST)),
             503 => retry_after,
             _ => None,
         };
         if let Some(rest) = rest {
-            health.rest = Some((status, now + rest));
+            self.health().rest = Some((status, Instant::now() + rest));
         }
+    }
+
+    /// The server's answer is complete, be it a refusal.
+    fn answered(&self, question: &str, status: u16) {
         // 501 is about the question (RFC 9110 §15.6.2), and the server as well as ever.
         if status >= 500 && status != 501 {
-            health.breaker.failed(now);
+            self.failed(question);
         } else {
-            health.breaker.answered();
+            self.health().breaker.answered();
         }
     }
 
     /// The server gave no answer, or broke off.
-    pub(super) fn failed(&self) {
-        self.health().breaker.failed(Instant::now());
+    fn failed(&self, question: &str) {
+        self.health().breaker.failed(question, Instant::now());
     }
 
     /// Whether nothing is lost by forgetting it.
@@ -179,6 +184,43 @@ impl Server {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that is under way. Where it is given up before it is over, as a lookup is that has waited long enough, the server has failed it if it had the time: one that
+/// hangs would else never be left alone.
+pub(super) struct Asked<'a> {
+    server: &'a Server,
+    question: &'a str,
+    since: Instant,
+    is_over: bool,
+    _permits: [Option<SemaphorePermit<'a>>; 2],
+}
+
+impl Asked<'_> {
+    /// An answer begins. It must still be [complete](Self::answered).
+    pub(super) fn heard(&self, status: u16, retry_after: Option<Duration>) {
+        self.server.heard(status, retry_after);
+    }
+
+    /// The answer is complete, be it a refusal.
+    pub(super) fn answered(mut self, status: u16) {
+        self.is_over = true;
+        self.server.answered(self.question, status);
+    }
+
+    /// There was no answer, or it broke off.
+    pub(super) fn failed(mut self) {
+        self.is_over = true;
+        self.server.failed(self.question);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && self.since.elapsed() >= ENOUGH {
+            self.server.failed(self.question);
+        }
     }
 }
 
@@ -225,7 +267,12 @@ mod tests {
     }
 
     async fn ask(server: &Server) -> Result<(), Spared> {
-        server.enter(&all()).await.map(drop)
+        server.enter(&all(), "asked").await.map(drop)
+    }
+
+    fn answer(server: &Server, question: &str, status: u16, retry_after: Option<Duration>) {
+        server.heard(status, retry_after);
+        server.answered(question, status);
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,14 +289,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_wants_to_be_left_alone_is() {
         let server = Server::default();
-        server.answered(429, Some(Duration::from_secs(17)));
+        answer(&server, "one", 429, Some(Duration::from_secs(17)));
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(ask(&server).await, Err(Spared::Rests(429, Duration::from_secs(10))));
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(ask(&server).await, Ok(()));
-        server.answered(404, Some(Duration::from_secs(17)));
+        answer(&server, "one", 404, Some(Duration::from_secs(17)));
         assert_eq!(ask(&server).await, Ok(()), "only 429 and 503 are about the server");
-        server.answered(429, None);
+        answer(&server, "one", 429, None);
         assert_eq!(ask(&server).await, Err(Spared::Rests(429, UNSAID_REST)));
     }
 
@@ -257,9 +304,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_that_waits_is_spared_what_those_before_it_learn() {
         let (server, one) = (Server::default(), Semaphore::new(1));
-        let first = server.enter(&one).await.unwrap();
-        let (second, ()) = tokio::join!(server.enter(&one), async {
-            server.answered(503, Some(Duration::from_secs(5)));
+        let first = server.enter(&one, "first").await.unwrap();
+        let (second, ()) = tokio::join!(server.enter(&one, "second"), async {
+            server.heard(503, Some(Duration::from_secs(5)));
             drop(first);
         });
         assert_eq!(second.map(drop), Err(Spared::Rests(503, Duration::from_secs(5))));
@@ -269,19 +316,33 @@ mod tests {
     async fn failures_of_the_server_open_the_breaker_and_refusals_never_do() {
         let server = Server::default();
         for status in [400, 403, 404, 429, 501].repeat(4) {
-            server.answered(status, None);
+            answer(&server, "refused", status, None);
         }
         tokio::time::advance(UNSAID_REST).await;
-        for _ in 1..FAILURES {
-            server.answered(500, None);
+        for number in 1..FAILURES {
+            answer(&server, &number.to_string(), 500, None);
         }
         assert_eq!(ask(&server).await, Ok(()));
-        server.failed();
+        server.failed("last");
         assert_eq!(ask(&server).await, Err(Spared::Fails(OPEN_FOR)));
         tokio::time::advance(OPEN_FOR).await;
         assert_eq!(join_all([ask(&server), ask(&server)]).await, [Ok(()), Err(Spared::Fails(OPEN_FOR))]);
-        server.answered(404, None);
+        answer(&server, "last", 404, None);
         assert_eq!(ask(&server).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_callers_gave_up_on_has_failed_them_if_it_had_the_time() {
+        let (server, all) = (Server::default(), all());
+        for (patience, outcome) in [(ENOUGH / 2, Ok(())), (ENOUGH, Err(Spared::Fails(OPEN_FOR)))] {
+            for number in 0..FAILURES {
+                let question = number.to_string();
+                let asked = server.enter(&all, &question).await.unwrap();
+                tokio::time::advance(patience).await;
+                drop(asked);
+            }
+            assert_eq!(server.is_up(), outcome, "{patience:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,7 +350,7 @@ mod tests {
         let servers = Servers::default();
         let of = |number: usize| servers.of(&Url::parse(&format!("https://r{number}.example/x")).unwrap());
         let (resting, used) = (of(0), of(1));
-        resting.answered(503, Some(Duration::from_secs(3_600)));
+        resting.heard(503, Some(Duration::from_secs(3_600)));
         drop(resting);
         (2..SERVERS).for_each(|number| drop(of(number)));
         assert_eq!(servers.0.len(), SERVERS);
@@ -298,7 +359,7 @@ mod tests {
         assert_eq!(servers.0.len(), 3, "the new one, the one that is asked right now, and the one that wants to be left alone");
         assert!(of(0).is_up().is_err() && Arc::ptr_eq(&used, &of(1)));
         for number in 0..5 * SERVERS {
-            of(number).answered(503, Some(Duration::from_secs(3_600)));
+            of(number).heard(503, Some(Duration::from_secs(3_600)));
             assert!(servers.0.len() <= SERVERS);
         }
     }
