@@ -74,14 +74,30 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
 pub(crate) mod text {
     use std::time::SystemTime;
 
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     pub(crate) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
         time.and_then(super::rfc3339_exactly).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| super::parse(&text)))
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| super::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no moment")))).transpose()
+    }
+}
+
+/// A moment that is known, likewise.
+pub(crate) mod moment {
+    use std::time::SystemTime;
+
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        super::text::serialize(&Some(*time), serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        super::text::deserialize(deserializer)?.ok_or_else(|| D::Error::custom("a moment is missing"))
     }
 }
 

@@ -105,6 +105,8 @@ pub enum Status {
     PendingCreate,
     /// Deleted, and shown to some.
     Removed,
+    /// Run out, in the words of some country registries.
+    Expired,
     /// Exists for the registry's own reasons; has no ordinary holder (also `administrative`).
     Reserved,
     /// Anything else, in lower case with single blanks.
@@ -116,15 +118,16 @@ impl From<&str> for Status {
     fn from(text: &str) -> Self {
         let words = normalised(text);
         match &*words {
-            "add period" => Self::AddPeriod,
-            "auto renew period" => Self::AutoRenewPeriod,
-            "client hold" => Self::ClientHold,
-            "server hold" => Self::ServerHold,
-            "pending delete" => Self::PendingDelete,
-            "redemption period" => Self::RedemptionPeriod,
-            "pending restore" => Self::PendingRestore,
-            "pending create" => Self::PendingCreate,
+            "add period" | "addperiod" => Self::AddPeriod,
+            "auto renew period" | "autorenewperiod" => Self::AutoRenewPeriod,
+            "client hold" | "clienthold" => Self::ClientHold,
+            "server hold" | "serverhold" => Self::ServerHold,
+            "pending delete" | "pendingdelete" | "pending delete scheduled for release" => Self::PendingDelete,
+            "redemption period" | "redemptionperiod" | "pending delete restorable" => Self::RedemptionPeriod,
+            "pending restore" | "pendingrestore" => Self::PendingRestore,
+            "pending create" | "pendingcreate" => Self::PendingCreate,
             "removed" => Self::Removed,
+            "expired" => Self::Expired,
             "reserved" | "administrative" => Self::Reserved,
             _ => Self::Other(words.into()),
         }
@@ -330,7 +333,7 @@ impl Report {
             Standing::PendingDelete
         } else if restorable {
             Standing::Redemption
-        } else if self.ends_at().is_some_and(|end| end <= now) {
+        } else if self.says(&Status::Expired) || self.ends_at().is_some_and(|end| end <= now) {
             Standing::Expired
         } else if self.registered.is_none() || self.says(&Status::Reserved) || self.says(&Status::PendingCreate) {
             Standing::Unknown
@@ -540,6 +543,7 @@ impl fmt::Display for Status {
             Self::PendingRestore => "pending restore",
             Self::PendingCreate => "pending create",
             Self::Removed => "removed",
+            Self::Expired => "expired",
             Self::Reserved => "reserved",
             Self::Other(words) => words,
         })
@@ -559,6 +563,7 @@ mod tests {
             "Redemption_Period",
             "redemptionPeriod https://icann.org/epp#redemptionPeriod",
             " REDEMPTION  PERIOD ",
+            "REDEMPTIONPERIOD",
         ] {
             assert_eq!(Status::from(text), Status::RedemptionPeriod, "{text}");
         }
@@ -580,6 +585,7 @@ mod tests {
             (&["active"], "2026-02-07T00:00:00", Standing::Active),
             (&["active"], "2026-01-31T00:00:00", Standing::Expired),
             (&["inactive"], "2026-01-01", Standing::Expired),
+            (&["expired"], "2027-01-01", Standing::Expired),
             (&["client hold"], "2027-01-01", Standing::OnHold),
             (&["server hold", "active"], "2026-01-01", Standing::OnHold),
             (&["redemption period"], "2027-01-01", Standing::Redemption),

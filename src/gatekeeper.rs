@@ -274,12 +274,19 @@ impl Inner {
         self.follow_news();
         let (host, domain) = (mailbox.host(), mailbox.domain());
         if host == domain.as_str() {
-            let sighting = self.domains.sighting(domain, since).await.ok();
+            let sighting = self.domains.sighting(domain, since).await.ok().or_else(|| self.known_lapse(domain, since));
             let mail = sighting.as_ref().and_then(|sighting| sighting.report.mail);
             return (sighting, mail);
         }
         let (sighting, mail) = join(self.domains.sighting(domain, since), self.domains.mail(host, since)).await;
-        (sighting.ok(), mail)
+        (sighting.ok().or_else(|| self.known_lapse(domain, since)), mail)
+    }
+
+    /// What is known of `domain`, however old, where it is that it has lapsed `since` then: nobody is let through for want of an answer.
+    fn known_lapse(&self, domain: &RegistrableDomain, since: SystemTime) -> Option<Sighting> {
+        let known = self.domains.known(domain)?;
+        let has_lapsed = known.report.phase(self.clock.now(), Duration::ZERO).is_lapsed() || known.history.lapsed_since(since);
+        has_lapsed.then_some(Sighting { stale: true, ..known })
     }
 
     /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else any.

@@ -113,7 +113,7 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
             Standing::Expiring => reasons.push(Reason::DomainExpiring),
             Standing::Active | Standing::OnHold | Standing::Unknown => {}
         }
-        if phase.is_lapsed() && (!report.is_by_dns_alone() || sighting.history.is_absent(now)) {
+        if phase.is_lapsed() && (!report.is_by_dns_alone() || sighting.history.is_absent(sighting.checked_at)) {
             unverify = reasons.last().copied();
         }
         if report.is_on_hold() {

@@ -37,6 +37,12 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How long a lookup may go on when nobody waits for it any more.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 
+/// How long it may take to keep what was learned; a caller has the answer when it is kept, or after that.
+const KEEPING: Duration = Duration::from_millis(500);
+
+/// How long a report is fresh that says that no mail can reach a name: resolvers have hiccups.
+const DOUBT: Duration = Duration::from_secs(60);
+
 /// How many failures are kept before those that are over are looked for.
 const FAILURES: usize = 10_000;
 
@@ -308,9 +314,11 @@ impl Shared {
             None => History::beginning(&report, checked_at),
         };
         let known = Known::new(Arc::new(report), Arc::new(history), checked_at);
-        let known = self.keep(question, known).await;
+        // Before it is kept, which may take its time: what was found out is known here at once.
         memory.entries.insert(key, &known);
         memory.failures.remove(&key);
+        let known = self.keep(question, known).await;
+        memory.entries.insert(key, &known);
         Ok(known.sighting(false, false))
     }
 
@@ -326,7 +334,9 @@ impl Shared {
     async fn keep(&self, question: &Question, known: Known) -> Known {
         let (Question::Domain(domain), Some(store)) = (question, &self.store) else { return known };
         let Known { report, history, checked_at, .. } = known.clone();
-        match store.keep(domain, &Remembered { report, history, checked_at }).await {
+        let remembered = Remembered { report, history, checked_at };
+        let late = |_| Err(SourceError::Timeout { domain: domain.as_str().into(), limit: KEEPING });
+        match tokio::time::timeout(KEEPING, store.keep(domain, &remembered)).await.unwrap_or_else(late) {
             Ok(kept) if kept.checked_at >= known.checked_at => Known::from(kept),
             Ok(kept) => Known::new(known.report, kept.history, known.checked_at),
             Err(error) => {
@@ -417,7 +427,8 @@ impl Failure {
 
 impl CacheSettings {
     fn is_fresh(&self, known: &Known, now: SystemTime) -> bool {
-        known.age(now, LONGEST_REST) < self.fresh_for && !known.has_run_out(now)
+        let fresh_for = if known.is_doubtful() { self.fresh_for.min(DOUBT) } else { self.fresh_for };
+        known.age(now, LONGEST_REST) < fresh_for && !known.has_run_out(now)
     }
 
     fn is_of_provider(&self, question: &Question) -> bool {

@@ -16,6 +16,7 @@
 //! | name servers' operator | 2 | a taker needs the zone; so does a move to another DNS host |
 //! | name servers are now those of a market for domains | 3 | expired names stand there before they are sold; so do names that their owner parks |
 //! | mail servers' operator | 2 | a taker needs the mail; so does a move to another mail provider, which alone never blocks |
+//! | it was missing in between, where the DNS alone tells | 4 | so are names that were let go; and a resolver's fault looks alike |
 //! | signing keys (DS) | 1 | lost in a sale; and in most transfers, and changed by key rollovers |
 //!
 //! With a threshold of 8 registrar, name servers and mail servers together block, as does a parked name that then moves on with its mail. A transfer with DNS
@@ -65,8 +66,8 @@ const MARKETS: [&str; 14] = [
 #[non_exhaustive]
 pub struct History {
     /// When the domain was first seen, by any report.
-    #[serde(with = "clock::text")]
-    first_seen_at: Option<SystemTime>,
+    #[serde(with = "clock::moment")]
+    first_seen_at: SystemTime,
     /// When it was last seen lapsed.
     #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     lapsed_at: Option<SystemTime>,
@@ -76,6 +77,9 @@ pub struct History {
     /// When the registration began, by the last report that told.
     #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
     began_at: Option<SystemTime>,
+    /// The latest moment since which what changed is a change of hands. It stays when the changes are too many to be kept.
+    #[serde(default, with = "clock::text", skip_serializing_if = "Option::is_none")]
+    changed_hands_after: Option<SystemTime>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Change>,
     known: Known,
@@ -96,6 +100,8 @@ pub enum Signal {
     MailServers,
     /// Other signing keys, or none any more.
     Ds,
+    /// The DNS alone tells of the domain, and lacked it in between.
+    Absence,
     /// Another key of the registration, where the registry publishes no date: a new registration.
     Handle,
 }
@@ -103,7 +109,7 @@ pub enum Signal {
 impl Signal {
     const fn weight(self) -> u32 {
         match self {
-            Self::Registrar => 4,
+            Self::Registrar | Self::Absence => 4,
             Self::Market => 3,
             Self::NameServers | Self::MailServers => 2,
             Self::Ds => 1,
@@ -155,10 +161,11 @@ impl History {
     #[must_use]
     pub fn beginning(report: &Report, at: SystemTime) -> Self {
         let nothing = Self {
-            first_seen_at: Some(at),
+            first_seen_at: at,
             lapsed_at: None,
             absent_since: None,
             began_at: None,
+            changed_hands_after: None,
             changes: Vec::new(),
             known: Known::default(),
         };
@@ -168,7 +175,7 @@ impl History {
     /// When the domain was first seen, by any report.
     #[must_use]
     pub fn first_seen_at(&self) -> SystemTime {
-        self.first_seen_at.unwrap_or(SystemTime::UNIX_EPOCH)
+        self.first_seen_at
     }
 
     /// The changes that were seen, the earliest first; not more than the last sixteen.
@@ -198,6 +205,11 @@ impl History {
     /// Whether what changed after `since` shows another holder of the same registration.
     #[must_use]
     pub fn changed_hands_since(&self, since: SystemTime) -> bool {
+        self.changed_hands_after.is_some_and(|after| after >= since)
+    }
+
+    /// Whether the changes that are kept amount to a change of hands `since` then.
+    fn amounts_to_change_of_hands(&self, since: SystemTime) -> bool {
         let changes = || self.changes.iter().filter(|change| change.after.is_some_and(|after| after >= since));
         changes().any(|first| {
             let mut signals: Vec<Signal> = Vec::new();
@@ -228,6 +240,7 @@ impl History {
         let mut next = self.clone();
         let is_lapsed = report.phase(at, Duration::ZERO).is_lapsed();
         let is_absent = is_lapsed && report.is_by_dns_alone();
+        let is_back = self.absent_since.is_some() && !is_absent;
         next.absent_since = if is_absent { self.absent_since.or(Some(at)) } else { None };
         if is_lapsed && (!is_absent || next.is_absent(at)) {
             next.lapsed_at = self.lapsed_at.max(Some(at));
@@ -237,9 +250,20 @@ impl History {
         for signal in seen.differences(&self.known) {
             next.changes.push(Change { signal, after: self.known.at, at: Some(at) });
         }
-        next.changes.drain(..next.changes.len().saturating_sub(KEPT));
+        if is_back {
+            next.changes.push(Change { signal: Signal::Absence, after: self.known.at, at: Some(at) });
+        }
+        next.note_change_of_hands();
         next.known.update(seen);
         next
+    }
+
+    /// Weighs the changes, and forgets those that are too many.
+    fn note_change_of_hands(&mut self) {
+        let moments = self.changes.iter().filter_map(|change| change.after);
+        let latest = moments.filter(|after| self.amounts_to_change_of_hands(*after)).max();
+        self.changed_hands_after = self.changed_hands_after.max(latest);
+        self.changes.drain(..self.changes.len().saturating_sub(KEPT));
     }
 
     /// What two that look at the same domain know together. Neither's lapses and changes are lost.
@@ -247,10 +271,7 @@ impl History {
     pub fn merged(&self, other: &Self) -> Self {
         let (later, earlier) = if self.known.at >= other.known.at { (self, other) } else { (other, self) };
         let mut merged = later.clone();
-        merged.first_seen_at = match (self.first_seen_at, other.first_seen_at) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
+        merged.first_seen_at = self.first_seen_at.min(other.first_seen_at);
         merged.lapsed_at = self.lapsed_at.max(other.lapsed_at);
         merged.began_at = later.began_at.or(earlier.began_at);
         if let (Some(one), Some(two)) = (self.absent_since, other.absent_since) {
@@ -262,7 +283,8 @@ impl History {
             }
         }
         merged.changes.sort_by_key(|change| change.at);
-        merged.changes.drain(..merged.changes.len().saturating_sub(KEPT));
+        merged.changed_hands_after = self.changed_hands_after.max(other.changed_hands_after);
+        merged.note_change_of_hands();
         merged
     }
 }
@@ -464,5 +486,26 @@ mod tests {
         assert_eq!(history.changes().len(), KEPT);
         let text = serde_json::to_string(&history).unwrap();
         assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
+    }
+
+    #[test]
+    fn a_change_of_hands_is_not_flushed_out_by_more_changes() {
+        let taken =
+            |number: u64| run_by("146", if number.is_multiple_of(2) { "ns1.new.net" } else { "ns1.other.net" }, "mx.newmail.com", "");
+        let mut history = History::beginning(&before(), day(0)).after(&taken(0), day(30));
+        for number in 1..=40 {
+            history = history.after(&taken(number), day(30 + number));
+        }
+        assert!(history.changed_hands_since(day(0)) && !history.changed_hands_since(day(1)), "{history:?}");
+    }
+
+    #[test]
+    fn a_name_that_was_missing_and_is_run_by_others_since_changed_hands() {
+        let before = run_by("", "ns1.old.net", "mx.oldmail.com", "aa");
+        let gone = Report::unregistered("dns");
+        for (after, expected) in [(run_by("", "ns1.new.net", "mx.newmail.com", "bb"), true), (before.clone(), false)] {
+            let history = History::beginning(&before, day(0)).after(&gone, day(20)).after(&after, day(40));
+            assert_eq!(history.changed_hands_since(day(0)), expected, "{history:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ mod servers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{join, join3};
@@ -31,6 +32,8 @@ use crate::address::RegistrableDomain;
 use crate::domain::{DomainSource, Mail, Report, SourceError};
 
 const SOURCE: &str = "dns";
+
+const DS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Asks the DNS, by a recursive resolver. Clones share its sockets.
 #[derive(Debug, Clone)]
@@ -94,8 +97,9 @@ impl Dns {
 impl DomainSource for Dns {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let name = absolute(domain.as_str())?;
-        let asked = (self.ask(&name, RecordType::NS), self.ask(&name, RecordType::MX), self.ask(&name, RecordType::DS));
-        let (ns, mx, ds) = join3(asked.0, asked.1, asked.2).await;
+        // Some servers never answer about DS, which is the least that is to be known.
+        let ds = tokio::time::timeout(DS_PATIENCE, self.ask(&name, RecordType::DS));
+        let (ns, mx, ds) = join3(self.ask(&name, RecordType::NS), self.ask(&name, RecordType::MX), ds).await;
         let ns = ns?;
         let mut report = Report::about_nothing(SOURCE);
         // Servers exist that deny a whole name for want of one kind of record. Any other answer about it outweighs them.
@@ -122,7 +126,7 @@ impl DomainSource for Dns {
         report.in_dns = Some(true);
         report.name_servers = name_servers;
         report.mail_servers = mail_servers;
-        report.ds = ds.ok().and_then(|ds| ds.digests());
+        report.ds = ds.ok().and_then(Result::ok).and_then(|ds| ds.digests());
         Ok(report)
     }
 

@@ -1,13 +1,13 @@
 //! One answer from many: several sources, asked side by side.
 //!
-//! 1. All sources are asked at the same time. Once half the time that a caller waits has passed, an answer about the registration is not held back for sources that
-//!    are still silent; they count as failed.
+//! 1. All sources are asked at the same time. Once half the time that a caller waits has passed, the registry's answer is not held back for sources that
+//!    are still silent, and at seven eighths no other's about the registration is. Who is silent then counts as failed.
 //! 2. Whether the name is registered is for registration sources to say: the registry itself (RDAP), status services, WHOIS. A lapse that any of them
 //!    proves counts: of "registered" and "not registered" the latter, of statuses all, of dates the latest beginning and the earliest end. What is kept back
 //!    (reserved names) is for the registry to say where it answers.
 //! 3. Handle, registrar and name servers are the registry's where it gives them, else the first other's.
 //! 4. The DNS adds whether the name and its mail servers exist, never a date, and never that the name is registered, but where the registry has no service at all:
-//!    there a name that the DNS has is registered, and one that it lacks is not, as long as no other source says something about the registration.
+//!    there a name that the DNS has is registered, and one that it lacks is not, as long as no other source serves the domain, be it that it fails.
 //! 5. Where no registration source answers, there is no answer, but the doubt that the DNS adds is kept beside the failure ([`SourceError::Undecided`]).
 //!
 //! So more evidence of a lapse never makes a verdict milder. What each source said stays in [`Report::statements`].
@@ -113,6 +113,12 @@ impl Sources {
         self
     }
 
+    /// Whether the registry told, or there is none to wait for.
+    fn is_told_by_registry(&self, answers: &Answers) -> bool {
+        let registries = || self.members.iter().zip(answers).filter(|(member, _)| member.role == Role::Registry);
+        if registries().next().is_none() { is_told(answers) } else { registries().all(|(_, answer)| answer.is_some()) && is_told(answers) }
+    }
+
     /// What all members say, in their order.
     async fn ask(&self, domain: &RegistrableDomain) -> Vec<Said> {
         let start = Instant::now();
@@ -126,6 +132,15 @@ impl Sources {
             }
         };
         if tokio::time::timeout(self.patience, all).await.is_err() {
+            // The registry's word is worth more waiting than another's.
+            let registry = async {
+                while !self.is_told_by_registry(&answers)
+                    && let Some(answer) = asked.next().await
+                {
+                    put(&mut answers, answer);
+                }
+            };
+            drop(tokio::time::timeout(self.patience / 4 * 3, registry).await);
             while !is_told(&answers)
                 && let Some(answer) = asked.next().await
             {
@@ -185,7 +200,10 @@ fn is_told(answers: &Answers) -> bool {
 /// The one report that follows from what was said `at` some moment.
 fn merge(said: Vec<Said>, at: SystemTime) -> Result<Report, SourceError> {
     let statements: Vec<Statement> = said.iter().map(|said| said.statement(at)).collect();
-    let has_no_service = said.iter().any(|said| said.role == Role::Registry && matches!(said.outcome, Err(SourceError::NoService { .. })));
+    // A source that serves the domain and fails, as WHOIS does that finds nothing, is not outvoted by the DNS.
+    let is_no_service = |said: &&Said| matches!(said.outcome, Err(SourceError::NoService { .. }));
+    let has_no_service = said.iter().any(|said| said.role == Role::Registry)
+        && said.iter().filter(|said| said.role != Role::Dns).all(|said| is_no_service(&said));
     let (mut registry, mut others, mut dns, mut failure) = (None, Vec::new(), None, None);
     for Said { role, outcome, .. } in said {
         match (role, outcome) {
@@ -360,6 +378,8 @@ mod tests {
                 vec![said(Registry, no_service()), said(Registration, gone("fastly")), said(Dns, dns(Some(true)))],
                 Some((Unregistered, "fastly")),
             ),
+            (vec![said(Registry, no_service()), said(Registration, failed()), said(Dns, dns(Some(true)))], None),
+            (vec![said(Registry, no_service()), said(Registration, no_service()), said(Dns, dns(Some(true)))], Some((Active, "dns"))),
             // A status service alone will do.
             (vec![said(Registration, with("active"))], Some((Active, "fastly"))),
             (vec![said(Registry, failed()), said(Registration, with("active"))], Some((Active, "fastly"))),

@@ -68,28 +68,28 @@ impl Rdap {
         RdapBuilder { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: Vec::new(), allow_insecure: false, starts_without: false }
     }
 
-    /// Whether a server is known that may be asked about `domain`: whether the registry's own word can be had, and the DNS has none.
+    /// Whether the registry of `domain` has a server, as far as anybody knows: then it has the word about it, and the DNS has none.
     ///
     /// # Errors
     /// Where that can't be told, as the bootstrap file could not be loaded yet.
     pub fn serves(&self, domain: &RegistrableDomain) -> Result<bool, SourceError> {
         match self.overrides.find(domain) {
-            Some(bases) => Ok(!bases.is_empty()),
-            None => Ok(!self.listed(&*self.bootstrap.loaded()?, domain).is_empty()),
+            Some(_) => Ok(true),
+            None => Ok(self.listed(&*self.bootstrap.loaded()?, domain).is_some()),
         }
     }
 
-    /// The servers for `domain` that may be asked, the first one first.
-    fn servers(&self, domain: &RegistrableDomain) -> Result<Vec<Url>, SourceError> {
+    /// The servers for `domain` that may be asked, the first one first. `None` where its registry has none, as far as anybody knows.
+    fn servers(&self, domain: &RegistrableDomain) -> Result<Option<Vec<Url>>, SourceError> {
         match self.overrides.find(domain) {
-            Some(bases) => Ok(bases.to_vec()),
-            None => Ok(self.listed(&*self.bootstrap.services(&self.client)?, domain).to_vec()),
+            Some(bases) => Ok(Some(bases.to_vec())),
+            None => Ok(self.listed(&*self.bootstrap.services(&self.client)?, domain).map(<[Url]>::to_vec)),
         }
     }
 
     /// What `services` have for `domain` or, where they don't list it at all, our own table.
-    fn listed<'a>(&'a self, services: &'a Services, domain: &RegistrableDomain) -> &'a [Url] {
-        services.find(domain).or_else(|| self.unlisted.find(domain)).unwrap_or_default()
+    fn listed<'a>(&'a self, services: &'a Services, domain: &RegistrableDomain) -> Option<&'a [Url]> {
+        services.find(domain).or_else(|| self.unlisted.find(domain))
     }
 
     async fn ask(&self, base: &Url, domain: &RegistrableDomain) -> Result<Report, SourceError> {
@@ -149,9 +149,13 @@ fn calls_renewals_reregistrations(url: &Url) -> bool {
 impl DomainSource for Rdap {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let suffix = domain.second_level_registry().unwrap_or(domain.top_level());
-        let mut answer = Err(SourceError::NoService { top_level: suffix.to_owned() });
+        let Some(servers) = self.servers(domain)? else {
+            return Err(SourceError::NoService { top_level: suffix.to_owned() });
+        };
+        // A registry whose servers may not be asked, as they have no https, is no registry without a service.
+        let mut answer = Err(SourceError::Unusable { url: suffix.to_owned(), what: "its registry has no server that may be asked" });
         // RFC 9224 §4: the URLs are alternatives. Only one that can't be reached calls for the next.
-        for base in self.servers(domain)? {
+        for base in servers {
             answer = self.ask(&base, domain).await;
             if !matches!(answer, Err(SourceError::Transport { .. })) {
                 break;
@@ -256,9 +260,9 @@ mod tests {
             ("example.zz", "", false),
         ] {
             let domain = RegistrableDomain::of(name).unwrap();
-            let first = strict.servers(&domain).unwrap().first().map(Url::to_string).unwrap_or_default();
+            let first = strict.servers(&domain).unwrap().unwrap_or_default().first().map(Url::to_string).unwrap_or_default();
             assert_eq!(first, base, "{name}");
-            assert_eq!(strict.serves(&domain).unwrap(), !base.is_empty(), "{name}");
+            assert_eq!(strict.serves(&domain).unwrap(), !base.is_empty() || name == "example.ch", "{name}: one without https is one");
             assert_eq!(lenient.serves(&domain).unwrap(), among_the_insecure, "{name}");
         }
     }

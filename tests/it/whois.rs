@@ -64,7 +64,7 @@ const ROWS: [Row; 19] = [
         "2026-09-30T21:00:00Z",
         &["registered", "delegated", "verified"],
     ),
-    ("example.eu", "Domain: example.eu\n\nRegistrar:\n        Name: Registrar of Examples\n\nRegistrar: x\n", "", "", &[]),
+    ("example.eu", "Domain: example.eu\n\nRegistrar:\n        Name: Registrar of Examples\n", "", "", &[]),
     (
         "example.it",
         "Domain:             example.it\nStatus:             pendingDelete / redemptionPeriod\nCreated:            1999-12-10 00:00:00\nExpire Date:        2026-01-10\n\nRegistrant\n  Created:          2007-03-01 10:28:08\n",
@@ -199,6 +199,7 @@ async fn what_is_no_entry_is_no_answer() {
         ("example.jp", "[ JPRS database provides information on network administration. ]\n"),
         ("example.jp", "[Domain Name] OTHER.JP\n[Created on] 2001/02/03\n"),
         ("example.jp", "[Domain Name] EXAMPLE.JP\n"),
+        ("example.jp", "[Domain Name] EXAMPLE.JP\n[Created on] some day\n[Status] Active\n"),
     ] {
         let (_, report) = asked(domain, answer.as_bytes()).await;
         assert!(report.is_err(), "{answer}: {report:?}");

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use dashmap::DashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::domain::{History, Report, Sighting};
+use crate::domain::{History, Mail, Report, Sighting};
 
 /// A name's fingerprint.
 pub(super) type Key = [u64; 2];
@@ -132,6 +132,11 @@ impl Known {
         let seconds = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let ends_at = report.ends_at().map_or(u32::MAX, |end| u32::try_from(seconds(end)).unwrap_or(u32::MAX));
         Self { report, history, checked_at: time(nanoseconds(checked_at)), ends_at }
+    }
+
+    /// Whether the DNS says that no mail can get there.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.report.mail.is_some_and(|mail| mail != Mail::Accepted)
     }
 
     /// How old the report is. As old as can be where the clock was put back, so that nobody knows.

@@ -46,11 +46,15 @@ pub(super) fn read(answer: &str, domain: &RegistrableDomain, server: &Server) ->
     let created = values(answer, server.created).next();
     let expires = values(answer, server.expires).next();
     let states: Vec<&str> = values(answer, server.states).collect();
-    if created.is_none() && expires.is_none() && states.is_empty() && values(answer, server.marks).next().is_none() {
+    if created.is_none() && expires.is_none() && states.is_empty() && !has_mark(answer, server) {
         return Err("nothing about a registration");
     }
     let mut report = Report::registered(SOURCE);
     report.registered_at = created.and_then(|text| moment(text, server, Duration::ZERO));
+    // Without it nobody would know of a new registration.
+    if !server.created.is_empty() && report.registered_at.is_none() {
+        return Err("no date of creation that can be read");
+    }
     // .jp writes the end behind the state: `Connected (2027/01/31)`.
     let behind_state = || states.iter().find_map(|state| state.split_once('(')?.1.split_once(')').map(|(date, _)| date));
     // A date alone ends with its day.
@@ -66,6 +70,12 @@ fn status(word: &str) -> Status {
         Status::Other(other) if matches!(&*other, "unassignable" | "quarantine" | "out for registration") => Status::Reserved,
         status => status,
     }
+}
+
+fn has_mark(answer: &str, server: &Server) -> bool {
+    answer
+        .lines()
+        .any(|line| server.marks.iter().any(|mark| line.trim_start().strip_prefix(mark).is_some_and(|rest| rest.starts_with(':'))))
 }
 
 /// What stands behind one of `labels` on each line that begins with one, but for the punctuation between.
