@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reset_gatekeeper::domain::{DomainSource, Mail, Report, SourceError, Sources, Status};
 use reset_gatekeeper::testing::{Fault, Phase, Registry, SetClock, time};
-use reset_gatekeeper::{Gatekeeper, Policy, RegistrableDomain, Reply};
+use reset_gatekeeper::{Gatekeeper, OnUnknown, Policy, RegistrableDomain, Reply};
 
 use crate::stage::{Accounts, NOW, Recorder, Stage, VERIFIED};
 
@@ -197,6 +197,62 @@ async fn a_domain_in_use_is_asked_for_anew_before_its_report_runs_out() {
     let seen = scene.audit.last().domain.unwrap();
     assert!(seen.cached && !seen.stale);
     assert_eq!(scene.told.questions.load(Ordering::SeqCst), 2);
+}
+
+/// Resolvers have hiccups, and whoever is blocked by one need not wait for an hour.
+#[tokio::test]
+async fn that_no_mail_gets_through_is_asked_again_after_a_minute() {
+    let scene = Scene::open();
+    scene.accounts.insert("a@example.zz", true, Some(VERIFIED));
+    let mut report = run_by("292", "ns.old.net", "mx.old.net");
+    report.mail = Some(Mail::NoHost);
+    scene.told.tell("example.zz", report);
+    assert_eq!(scene.reasons("a@example.zz").await, ["domain_unresolvable"]);
+    scene.told.tell("example.zz", run_by("292", "ns.old.net", "mx.old.net"));
+    assert_eq!(scene.reasons("a@example.zz").await, ["domain_unresolvable"]);
+    scene.clock.advance(Duration::from_secs(60));
+    assert_eq!(scene.reasons("a@example.zz").await, [""; 0]);
+}
+
+/// Also where the policy lets through what nobody can tell.
+#[tokio::test]
+async fn a_known_lapse_blocks_however_old_it_is() {
+    let mut policy = Policy::default();
+    policy.on_unknown = OnUnknown::Allow;
+    let stage = Stage::with(Reply::refuse(), |builder| builder.policy(policy)).await;
+    stage.healthy_account("a@example.com");
+    stage.healthy_account("b@example.com");
+    stage.healthy_account("a@example.org");
+    stage.registry.lapse("example.com");
+    assert_eq!(stage.ask_reset("a@example.com").await, 403);
+    assert_eq!(stage.ask_reset("a@example.org").await, 200);
+    stage.registry.fault(Fault::Close);
+    stage.clock.advance(30 * DAY);
+    assert_eq!(stage.ask_reset("b@example.com").await, 403);
+    assert_eq!(stage.last_reasons(), ["domain_redemption"]);
+    assert!(stage.accounts.is_verified("b@example.com").await, "but takes nothing away");
+    assert_eq!(stage.ask_reset("a@example.org").await, 200, "nobody can tell");
+}
+
+/// A status service is quick, and sees less than the registry.
+#[tokio::test]
+async fn the_registrys_answer_is_waited_for_longer_than_another_answer() {
+    /// Answers when everybody else has.
+    struct Slow;
+    #[async_trait]
+    impl DomainSource for Slow {
+        async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(Report::unregistered("rdap"))
+        }
+    }
+    let service = Arc::<Told>::default();
+    service.tell("example.com", Report::registered("fastly"));
+    let sources =
+        |patience| Sources::new().registry(Slow).registration("fastly", Arc::clone(&service)).patience(Duration::from_millis(patience));
+    let example = RegistrableDomain::of("example.com").unwrap();
+    assert_eq!(sources(200).report(&example).await.unwrap().registered, Some(false));
+    assert_eq!(sources(20).report(&example).await.unwrap().registered, Some(true), "but not without end");
 }
 
 /// Most accounts are at one of a few providers, and a registry that is slow says nothing about them.

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use futures_util::future::{FutureExt, Shared};
+use tokio::sync::oneshot;
 
 use super::Outcome;
 use super::entries::{Key, Map};
 
+/// The outcome of a lookup that is under way, for all who wait for it. An error where it breaks off.
+type Waiting = Shared<oneshot::Receiver<Outcome>>;
+
 /// The lookups that are under way.
 #[derive(Default)]
-pub(super) struct Flights(Arc<Map<watch::Receiver<Option<Outcome>>>>);
+pub(super) struct Flights(Arc<Map<Waiting>>);
 
 /// What a caller finds who wants a lookup.
 pub(super) enum Flight {
     /// One is under way, be it the caller's own.
-    UnderWay(watch::Receiver<Option<Outcome>>),
+    UnderWay(Waiting),
     /// It had landed before the caller could join it.
     Landed(Outcome),
 }
@@ -33,7 +37,8 @@ impl Flights {
         if let Some(outcome) = landed() {
             return Flight::Landed(outcome);
         }
-        let (landing, flight) = watch::channel(None);
+        let (landing, flight) = oneshot::channel();
+        let flight = flight.shared();
         slot.insert(flight.clone());
         let lookup = lookup();
         // The slot must become vacant even if the lookup panics, or nobody would ask again.
@@ -41,7 +46,7 @@ impl Flights {
         tokio::spawn(async move {
             let outcome = lookup.await;
             drop(slot);
-            landing.send_replace(Some(outcome));
+            drop(landing.send(outcome)); // nobody may be waiting any more
         });
         Flight::UnderWay(flight)
     }
@@ -56,13 +61,13 @@ impl Flight {
     pub(super) async fn landed(self) -> Option<Outcome> {
         match self {
             Self::Landed(outcome) => Some(outcome),
-            Self::UnderWay(mut flight) => flight.wait_for(Option::is_some).await.map_or(None, |outcome| outcome.clone()),
+            Self::UnderWay(flight) => flight.await.ok(),
         }
     }
 }
 
 struct Slot {
-    flights: Arc<Map<watch::Receiver<Option<Outcome>>>>,
+    flights: Arc<Map<Waiting>>,
     key: Key,
 }
 
