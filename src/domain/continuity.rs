@@ -2,7 +2,7 @@
 //!
 //! Registrars sell expired names before they are deleted, and some registries publish no dates: then the registration looks the same while its holder is
 //! another. What is compared is who runs the name: its registrar, name servers, mail servers and signing keys. Servers are compared by operator, the
-//! registrable domain of their names, so that another pair of servers of one operator is no change.
+//! registrable domain of their names, so that another pair of servers of one operator is no change; one that is new among them is.
 //!
 //! 1. A change counts for an account only where both sightings between which it happened came after the address was verified. So a verification sets the
 //!    baseline anew, and where its moment is unknown, the first sight of the domain is the baseline.
@@ -305,15 +305,15 @@ impl Known {
 
     /// What differs from `before`, of what both know.
     fn differences(&self, before: &Self) -> Vec<Signal> {
-        let are_apart =
-            |now: &[String], before: &[String]| !now.is_empty() && !before.is_empty() && !now.iter().any(|one| before.contains(one));
+        // An operator that was not there before is a change also where an old one stays: a taker may leave it in, lame.
+        let has_new = |now: &[String], before: &[String]| !before.is_empty() && now.iter().any(|one| !before.contains(one));
         let is_market = |known: &Self| known.name_servers.iter().any(|operator| MARKETS.contains(&operator.as_str()));
         let differ = |now: bool, signal| now.then_some(signal);
         [
             differ(is_other(self.registrar.as_ref(), before.registrar.as_ref()), Signal::Registrar),
-            differ(are_apart(&self.name_servers, &before.name_servers), Signal::NameServers),
+            differ(has_new(&self.name_servers, &before.name_servers), Signal::NameServers),
             differ(is_market(self) && !before.name_servers.is_empty() && !is_market(before), Signal::Market),
-            differ(are_apart(&self.mail_servers, &before.mail_servers), Signal::MailServers),
+            differ(has_new(&self.mail_servers, &before.mail_servers), Signal::MailServers),
             differ(is_other(self.ds.as_ref(), before.ds.as_ref()) || is_other(self.signed.as_ref(), before.signed.as_ref()), Signal::Ds),
             differ(!self.has_date && !before.has_date && is_other(self.handle.as_ref(), before.handle.as_ref()), Signal::Handle),
         ]
@@ -392,6 +392,8 @@ mod tests {
             ("292", "ns1.sedoparking.com", "", "", false),
             ("292", "ns1.sedoparking.com", "mx.newmail.com", "", true),
             ("", "ns1.new.net", "mx.newmail.com", "", false),
+            ("146", "ns1.old.net ns1.new.net", "mx.oldmail.com mx.newmail.com", "aa", true),
+            ("292", "ns1.old.net ns1.new.net", "mx.oldmail.com mx.newmail.com", "aa", false),
         ];
         for (registrar, name_servers, mail_servers, ds, expected) in rows {
             let history = History::beginning(&before(), day(0)).after(&run_by(registrar, name_servers, mail_servers, ds), day(30));
