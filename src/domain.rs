@@ -12,27 +12,32 @@ mod continuity;
 #[cfg(feature = "dns")]
 pub mod dns;
 pub mod domainr;
+mod error;
 pub mod fastly;
 mod merge;
 pub mod rdap;
+mod status;
 #[cfg(feature = "whois")]
 pub mod whois;
 mod words;
 
 use std::borrow::Cow;
-use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::address::RegistrableDomain;
 use crate::clock;
 
 pub use continuity::{Change, History, Signal};
+pub use error::SourceError;
 pub use merge::Sources;
+pub use status::Status;
+
+/// The name of the source that asks the DNS. It is told from others, since it never vouches for a registration beside them.
+pub(crate) const DNS: &str = "dns";
 
 /// Where a registration stands: what we conclude from a registry's statuses and dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -81,81 +86,6 @@ impl Standing {
             Self::Active | Self::Expiring | Self::OnHold | Self::Unknown => false,
         }
     }
-}
-
-/// A registry's word about a registration (RFC 9083 §10.2.2, RFC 8056 §2). Only words that decide something have a variant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// Created at most five days ago; can be deleted for a refund.
-    AddPeriod,
-    /// Extended by the registry itself at its end, for which the registrar may be refunded within 45 days.
-    AutoRenewPeriod,
-    /// Taken out of the DNS by the registrar.
-    ClientHold,
-    /// Taken out of the DNS by the registry.
-    ServerHold,
-    /// About to be dropped; together with a redemption period, still in that.
-    PendingDelete,
-    /// Deleted, and restorable.
-    RedemptionPeriod,
-    /// A restore was asked for and its report is awaited.
-    PendingRestore,
-    /// Not registered yet.
-    PendingCreate,
-    /// Deleted, and shown to some.
-    Removed,
-    /// Run out, in the words of some country registries.
-    Expired,
-    /// Exists for the registry's own reasons; has no ordinary holder (also `administrative`).
-    Reserved,
-    /// Anything else, in lower case with single blanks.
-    Other(Box<str>),
-}
-
-impl From<&str> for Status {
-    /// Reads a status however it is spelled: registries also send EPP's camel case, underscores, and WHOIS's links behind the word.
-    fn from(text: &str) -> Self {
-        let words = normalised(text);
-        match &*words {
-            "add period" | "addperiod" => Self::AddPeriod,
-            "auto renew period" | "autorenewperiod" => Self::AutoRenewPeriod,
-            "client hold" | "clienthold" => Self::ClientHold,
-            "server hold" | "serverhold" => Self::ServerHold,
-            "pending delete" | "pendingdelete" | "pending delete scheduled for release" => Self::PendingDelete,
-            "redemption period" | "redemptionperiod" | "pending delete restorable" => Self::RedemptionPeriod,
-            "pending restore" | "pendingrestore" => Self::PendingRestore,
-            "pending create" | "pendingcreate" => Self::PendingCreate,
-            "removed" => Self::Removed,
-            "expired" => Self::Expired,
-            "reserved" | "administrative" => Self::Reserved,
-            _ => Self::Other(words.into()),
-        }
-    }
-}
-
-fn normalised(status: &str) -> Cow<'_, str> {
-    // As RFC 8056 §2 spells them, and most registries do: lower case, single blanks, and no link behind.
-    let bytes = status.as_bytes();
-    let is_plain = bytes.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b' ')
-        && !bytes.starts_with(b" ")
-        && !bytes.ends_with(b" ")
-        && !bytes.windows(2).any(|pair| pair == b"  ")
-        && !bytes.windows(4).any(|word| word == b"http");
-    if is_plain {
-        return Cow::Borrowed(status);
-    }
-    let word = status.split("http").next().unwrap_or_default();
-    let mut spaced = String::with_capacity(word.len() + 4);
-    let mut after_lower = false;
-    for c in word.chars() {
-        if after_lower && c.is_ascii_uppercase() {
-            spaced.push(' ');
-        }
-        spaced.push(if matches!(c, '_' | '-') { ' ' } else { c.to_ascii_lowercase() });
-        after_lower = c.is_ascii_lowercase();
-    }
-    spaced.split_whitespace().collect::<Vec<_>>().join(" ").into()
 }
 
 /// Whether mail can reach a host, as the DNS has it (RFC 5321 §5.1).
@@ -292,7 +222,7 @@ impl Report {
     /// Whether nothing but the DNS tells whether the domain is registered, as where its registry has no service.
     #[must_use]
     pub fn is_by_dns_alone(&self) -> bool {
-        self.source == "dns"
+        self.source == DNS
     }
 
     /// Whether registrar or registry took the domain out of the DNS.
@@ -380,115 +310,6 @@ impl Sighting {
     }
 }
 
-/// Why a source could not tell.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// No registry service is known for the name's top-level domain.
-    #[error("no registry service is known for .{top_level}")]
-    NoService {
-        /// The top-level domain.
-        top_level: String,
-    },
-    /// The server can't be reached, or broke off.
-    #[error("asking {url} failed")]
-    Transport {
-        /// The question.
-        url: String,
-        /// What happened on the way.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The server refused to answer, or failed.
-    #[error("{url} answered {status}")]
-    Refused {
-        /// The question.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// How long the server wants to be left alone, if it says so.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is not what it should be.
-    #[error("{url} gave an answer that can't be used: {what}")]
-    Unusable {
-        /// The question.
-        url: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The DNS could not tell: it failed, refused, was silent, or gave an answer that can't be used.
-    #[error("the DNS could not tell about {name}")]
-    Dns {
-        /// The question.
-        name: String,
-        /// What happened on the way.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The source took too long.
-    #[error("no answer about {domain} within {limit:?}")]
-    Timeout {
-        /// The domain, or the mail host, asked about.
-        domain: Arc<str>,
-        /// The time that was given.
-        limit: Duration,
-    },
-    /// No source could tell whether the domain is registered, but the DNS told something.
-    #[error("only the DNS answered")]
-    Undecided {
-        /// What the DNS told.
-        dns: Arc<Report>,
-        /// Why the others could not tell.
-        #[source]
-        source: Box<SourceError>,
-    },
-    /// The registry has a service, which is not among the sources.
-    #[error("the registry of .{top_level} is not among the sources")]
-    NotAsked {
-        /// The top-level domain.
-        top_level: String,
-    },
-    /// There is no source to ask about registrations.
-    #[error("no source tells about registrations")]
-    NoSource,
-    /// What is kept of the domain can't be read, so that nobody knows what was seen of it.
-    #[error("what is kept of {domain} can't be read")]
-    State {
-        /// The domain.
-        domain: RegistrableDomain,
-        /// What happened.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The lookup ended without an answer, which only a defect in a source can cause.
-    #[error("the lookup of {domain} broke off")]
-    BrokeOff {
-        /// The domain, or the mail host, asked about.
-        domain: Arc<str>,
-    },
-}
-
-impl SourceError {
-    /// How long to leave the source alone, where it said so (RFC 9110 §10.2.3).
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused { retry_after, .. } => *retry_after,
-            Self::Undecided { source, .. } => source.retry_after(),
-            Self::NoService { .. }
-            | Self::NotAsked { .. }
-            | Self::Transport { .. }
-            | Self::Unusable { .. }
-            | Self::Dns { .. }
-            | Self::Timeout { .. }
-            | Self::NoSource
-            | Self::State { .. }
-            | Self::BrokeOff { .. } => None,
-        }
-    }
-}
-
 /// One way to learn how a domain stands.
 #[async_trait]
 pub trait DomainSource: Send + Sync + 'static {
@@ -519,56 +340,10 @@ impl<S: DomainSource + ?Sized> DomainSource for Arc<S> {
     }
 }
 
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::from(String::deserialize(deserializer)?.as_str()))
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AddPeriod => "add period",
-            Self::AutoRenewPeriod => "auto renew period",
-            Self::ClientHold => "client hold",
-            Self::ServerHold => "server hold",
-            Self::PendingDelete => "pending delete",
-            Self::RedemptionPeriod => "redemption period",
-            Self::PendingRestore => "pending restore",
-            Self::PendingCreate => "pending create",
-            Self::Removed => "removed",
-            Self::Expired => "expired",
-            Self::Reserved => "reserved",
-            Self::Other(words) => words,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::parse;
-
-    #[test]
-    fn a_status_is_read_however_it_is_spelled() {
-        for text in [
-            "redemption period",
-            "redemptionPeriod",
-            "Redemption_Period",
-            "redemptionPeriod https://icann.org/epp#redemptionPeriod",
-            " REDEMPTION  PERIOD ",
-            "REDEMPTIONPERIOD",
-        ] {
-            assert_eq!(Status::from(text), Status::RedemptionPeriod, "{text}");
-        }
-        assert_eq!(Status::from("clientDeleteProhibited"), Status::Other("client delete prohibited".into()));
-    }
 
     #[test]
     fn the_standing_is_the_phase_furthest_on() {
