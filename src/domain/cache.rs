@@ -26,7 +26,7 @@ use self::entries::{Entries, Fingerprint, Key, Known, Map};
 use self::flights::Flights;
 use crate::address::RegistrableDomain;
 use crate::clock::Clock;
-use crate::domain::{DomainSource, History, Mail, Report, Sighting, SourceError};
+use crate::domain::{DNS, DomainSource, History, Mail, Report, Sighting, SourceError};
 
 type Outcome = Result<Sighting, Arc<SourceError>>;
 
@@ -317,9 +317,11 @@ impl Shared {
         // Before it is kept, which may take its time: what was found out is known here at once.
         memory.entries.insert(key, &known);
         memory.failures.remove(&key);
-        let known = self.keep(question, known).await;
-        memory.entries.insert(key, &known);
-        Ok(known.sighting(false, false))
+        let kept = self.keep(question, &known).await;
+        if let Some(kept) = &kept {
+            memory.entries.insert(key, kept);
+        }
+        Ok(kept.unwrap_or(known).sighting(false, false))
     }
 
     /// What the store has.
@@ -330,18 +332,18 @@ impl Shared {
         }
     }
 
-    /// Writes `known` into the store, and gives it with what others saw. Where that fails, memory alone has it.
-    async fn keep(&self, question: &Question, known: Known) -> Known {
-        let (Question::Domain(domain), Some(store)) = (question, &self.store) else { return known };
+    /// Writes `known` into the store, and gives it with what others saw. `None` where there is no store, or it fails: then memory alone has it.
+    async fn keep(&self, question: &Question, known: &Known) -> Option<Known> {
+        let (Question::Domain(domain), Some(store)) = (question, &self.store) else { return None };
         let Known { report, history, checked_at, .. } = known.clone();
         let remembered = Remembered { report, history, checked_at };
         let late = |_| Err(SourceError::Timeout { domain: domain.as_str().into(), limit: KEEPING });
         match tokio::time::timeout(KEEPING, store.keep(domain, &remembered)).await.unwrap_or_else(late) {
-            Ok(kept) if kept.checked_at >= known.checked_at => Known::from(kept),
-            Ok(kept) => Known::new(known.report, kept.history, known.checked_at),
+            Ok(kept) if kept.checked_at >= known.checked_at => Some(Known::from(kept)),
+            Ok(kept) => Some(Known::new(Arc::clone(&known.report), kept.history, known.checked_at)),
             Err(error) => {
                 tracing::error!(%domain, error = &error as &dyn std::error::Error, "what was seen of the domain is not kept");
-                known
+                None
             }
         }
     }
@@ -440,7 +442,7 @@ impl Question {
     async fn put_to(&self, source: &dyn DomainSource) -> Result<Report, SourceError> {
         match self {
             Self::Domain(domain) => source.report(domain).await,
-            Self::Host(host) => Ok(Report { mail: source.mail(host).await?, ..Report::about_nothing("dns") }),
+            Self::Host(host) => Ok(Report { mail: source.mail(host).await?, ..Report::about_nothing(DNS) }),
         }
     }
 

@@ -166,7 +166,7 @@ fn may_pass(error: &reqwest::Error) -> bool {
     !error.is_timeout() && std::iter::successors(error.source(), |cause| (*cause).source()).any(passes)
 }
 
-fn transport(url: &str, error: reqwest::Error) -> SourceError {
+pub(super) fn transport(url: &str, error: reqwest::Error) -> SourceError {
     SourceError::Transport { url: url.to_owned(), source: error.without_url().into() }
 }
 

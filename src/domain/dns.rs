@@ -29,9 +29,7 @@ use answer::Answer;
 use servers::{Servers, failed};
 
 use crate::address::RegistrableDomain;
-use crate::domain::{DomainSource, Mail, Report, SourceError};
-
-const SOURCE: &str = "dns";
+use crate::domain::{DNS, DomainSource, Mail, Report, SourceError};
 
 const DS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -101,7 +99,7 @@ impl DomainSource for Dns {
         let ds = tokio::time::timeout(DS_PATIENCE, self.ask(&name, RecordType::DS));
         let (ns, mx, ds) = join3(self.ask(&name, RecordType::NS), self.ask(&name, RecordType::MX), ds).await;
         let ns = ns?;
-        let mut report = Report::about_nothing(SOURCE);
+        let mut report = Report::about_nothing(DNS);
         // Servers exist that deny a whole name for want of one kind of record. Any other answer about it outweighs them.
         if !ns.has_name() && !mx.as_ref().is_ok_and(Answer::has_name) {
             self.doubt_absence(domain.as_str()).await?;

@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::{DomainSource, Mail, Report, SourceError, Statement, Status};
+use super::{DNS, DomainSource, Mail, Report, SourceError, Statement, Status};
 use crate::address::RegistrableDomain;
 use crate::clock::{Clock, SystemClock};
 
@@ -91,7 +91,7 @@ impl Sources {
     /// Asks the DNS.
     #[must_use]
     pub fn dns(self, source: impl DomainSource) -> Self {
-        self.member(Role::Dns, "dns", source)
+        self.member(Role::Dns, DNS, source)
     }
 
     /// After which time an answer about the registration is not held back for other sources. One second by default: half the time that a caller waits.

@@ -18,9 +18,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
+use super::client::transport;
+use super::client::wait::retry_after;
 use super::{Report, SourceError, Status};
 use crate::answer;
 
@@ -104,7 +106,7 @@ impl Service {
         asked.query_pairs_mut().extend_pairs(parameters);
         let request = with_key(self.http.get(asked));
         let response = request.send().await.map_err(|error| transport(url, error))?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = answer::body(response, MAX_BODY).await.map_err(|error| transport(url, error))?;
         let body = body.ok_or_else(|| self.unusable("over 64 KiB long"))?;
         if status != StatusCode::OK {
@@ -131,14 +133,6 @@ fn problem(body: &[u8]) -> Option<String> {
     let errors = problem.errors.into_iter().filter_map(|error| error.detail.or(error.message));
     let said: Vec<String> = problem.title.into_iter().chain(errors).collect();
     (!said.is_empty()).then(|| said.join("; "))
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    super::client::wait::retry_after(response.headers())
-}
-
-fn transport(url: &str, error: reqwest::Error) -> SourceError {
-    SourceError::Transport { url: url.to_owned(), source: error.without_url().into() }
 }
 
 #[cfg(test)]

@@ -154,8 +154,8 @@ impl Known {
         self.ends_at != u32::MAX && self.checked_at < end && end <= now
     }
 
-    pub(super) fn sighting(&self, cached: bool, stale: bool) -> Sighting {
-        Sighting { report: Arc::clone(&self.report), history: Arc::clone(&self.history), checked_at: self.checked_at, cached, stale }
+    pub(super) fn sighting(self, cached: bool, stale: bool) -> Sighting {
+        Sighting { report: self.report, history: self.history, checked_at: self.checked_at, cached, stale }
     }
 }
 
