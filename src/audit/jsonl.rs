@@ -2,28 +2,33 @@
 //!
 //! 1. A line is the record as JSON, followed by `seq` (counting from 1), `prev` (the hash of the line before; of the first, 64 zeros) and
 //!    `hash`: SHA-256, in hexadecimal, of the line's bytes before `,"hash"`, which hold `prev`. One changed byte anywhere shows.
-//! 2. A record counts as kept when the file is synced. Records that wait together share one sync.
-//! 3. A line that could not be written whole is cut off again, so a full disk tears nothing.
-//! 4. At the start, a partial last line (power was lost while it was written, so nobody was answered) is cut off, and said; the chain
-//!    goes on after the last whole line. The file is locked while it is open, since two writers would break the chain.
+//! 2. A record counts as kept when the file is synced. Records that wait together, a group, share one sync.
+//! 3. Several processes of one machine may write one file, and it stays one chain: the file is locked while a group is written, and each goes on after what others
+//!    wrote meanwhile. Who can't have the file for three seconds keeps nothing, and says so.
+//! 4. A line that could not be written whole is cut off again before the next writer's turn, so a full disk tears nothing.
+//! 5. A partial last line (power was lost or a process killed while it was written, so nobody was answered) is cut off, at the start and at any later time, and said; the
+//!    chain goes on after the last whole line. Where the file got shorter, or goes on with what is no record of ours, nothing is added to it.
 //!
-//! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows only beside a [`Head`] kept elsewhere.
+//! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows to who has it open, and to others only beside a [`Head`]
+//! kept elsewhere. A file system that does not pass locks on (flock), as some that machines share, breaks the chain. Who has the file open goes on in it when it
+//! is moved, and no further when it is emptied: move it while nothing writes it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+mod log;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::log::Log;
 use crate::audit::{AuditError, AuditSink, Record};
 
 const FIRST_PREV: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const FIRST_MEMBER: &[u8] = b"{\"id\":\"";
 const HASH_MEMBER: &str = ",\"hash\":\"";
 
 /// How many requests may wait for one sync; more wait for the next.
@@ -34,7 +39,7 @@ const MAX_LINE: u64 = 1 << 20;
 
 /// An audit log in a file.
 ///
-/// Cloning shares the file. It is closed when the last clone is dropped.
+/// Cloning shares the file, which is closed when the last clone is dropped. Others, in this process or another, may write it too.
 #[derive(Debug, Clone)]
 pub struct JsonLines {
     queue: mpsc::Sender<Waiting>,
@@ -50,20 +55,19 @@ impl JsonLines {
     /// Opens the log at `path`, creating it where it is missing, and goes on with its chain.
     ///
     /// # Errors
-    /// Where the file can't be opened, is in use by another process, or does not end in a record of ours.
+    /// Where the file can't be opened, another process keeps it locked, or it does not end in a record of ours.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, AuditError> {
         let path = path.as_ref().to_owned();
         let log = tokio::task::spawn_blocking(move || Log::open(path)).await.map_err(|_| AuditError::Closed)??;
         let (queue, waiting) = mpsc::channel(MAX_GROUP);
         let (head, heads) = watch::channel(log.head.clone());
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || log.write_groups(waiting, &head))
-            .map_err(|error| io_error("starting the thread that writes the audit log", error))?;
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.write_groups(waiting, &head)).map_err(|error| {
+            AuditError::Io { operation: "starting the thread that writes the audit log".to_owned(), source: Arc::new(error) }
+        })?;
         Ok(Self { queue, heads })
     }
 
-    /// The end of the chain, and every later one as records are kept: for who keeps it elsewhere.
+    /// The end of the chain, and every later one as records are kept here: for who keeps it elsewhere. What others write shows with the next record of one's own.
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Head> {
         self.heads.clone()
@@ -77,10 +81,6 @@ impl AuditSink for JsonLines {
         self.queue.send(Waiting { records, kept }).await.map_err(|_| AuditError::Closed)?;
         answer.await.map_err(|_| AuditError::Closed)?
     }
-}
-
-fn io_error(operation: impl Into<String>, source: io::Error) -> AuditError {
-    AuditError::Io { operation: operation.into(), source: Arc::new(source) }
 }
 
 /// The end of a chain: what the next line builds on.
@@ -128,130 +128,6 @@ impl Head {
         let prev = record.get("prev").and_then(Value::as_str).ok_or("not a record")?;
         Ok((Self { seq: seq - 1, hash: prev.to_owned() }, Self { seq, hash: hash.to_owned() }))
     }
-}
-
-struct Log {
-    path: PathBuf,
-    file: File,
-    length: u64,
-    head: Head,
-    /// Whether a failed write may have left something behind `length`.
-    torn: bool,
-}
-
-impl Log {
-    fn open(path: PathBuf) -> Result<Self, AuditError> {
-        let operation = |what: &str| format!("{what} the audit log {}", path.display());
-        let options = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let mut file = options.map_err(|error| io_error(operation("opening"), error))?;
-        lock(&file).map_err(|error| io_error(operation("locking"), error))?;
-        let (length, head) = recover(&mut file, &path)?;
-        file.sync_all().map_err(|error| io_error(operation("syncing"), error))?;
-        // The file's name must be as durable as its content.
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(operation("syncing the folder of"), error))?;
-        }
-        Ok(Self { path, file, length, head, torn: false })
-    }
-
-    /// Keeps what waits, group by group, until the last sender is gone.
-    fn write_groups(mut self, mut waiting: mpsc::Receiver<Waiting>, heads: &watch::Sender<Head>) {
-        let mut group = Vec::new();
-        while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-            let outcome = self.keep(group.iter().flat_map(|waiting| &waiting.records));
-            heads.send_if_modified(|head| {
-                *head != self.head && {
-                    head.clone_from(&self.head);
-                    true
-                }
-            });
-            for waiting in group.drain(..) {
-                let answer = outcome
-                    .as_ref()
-                    .map_err(|(operation, source)| AuditError::Io { operation: operation.clone(), source: Arc::clone(source) });
-                // Whoever waited may have gone.
-                drop(waiting.kept.send(answer.copied()));
-            }
-        }
-    }
-
-    fn keep<'a>(&mut self, mut records: impl Iterator<Item = &'a Record>) -> Result<(), (String, Arc<io::Error>)> {
-        let mut lines = Vec::new();
-        let mut head = self.head.clone();
-        let written =
-            records.try_for_each(|record| head.append(record, &mut lines).map_err(io::Error::from)).and_then(|()| self.write(&lines));
-        match written {
-            Ok(()) => {
-                self.head = head;
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(file = %self.path.display(), error = &error as &dyn std::error::Error, "audit records could not be kept");
-                Err((format!("writing the audit log {}", self.path.display()), Arc::new(error)))
-            }
-        }
-    }
-
-    /// Writes and syncs `lines`, or leaves nothing of them before the next.
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.file.set_len(self.length)?;
-        }
-        self.torn = true;
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
-        let length = if written.is_ok() { self.length + lines.len() as u64 } else { self.length };
-        if written.is_err() {
-            self.file.set_len(length)?;
-        }
-        (self.length, self.torn) = (length, false);
-        written
-    }
-}
-
-/// Locks `file`. A sink that was just dropped lets go of it when its thread has written what waited.
-fn lock(file: &File) -> io::Result<()> {
-    const TRIES: u32 = 100;
-    for _ in 0..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            outcome => return outcome.map_err(io::Error::from),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is using it"))
-}
-
-/// Cuts off a partial last line, and reads where the chain ends.
-fn recover(file: &mut File, path: &Path) -> Result<(u64, Head), AuditError> {
-    let failed = |error| io_error(format!("reading the audit log {}", path.display()), error);
-    let damaged = |what: &str| AuditError::Damaged { file: path.display().to_string(), what: what.to_owned() };
-    let length = file.metadata().map_err(failed)?.len();
-    let start = length.saturating_sub(2 * MAX_LINE);
-    file.seek(SeekFrom::Start(start)).map_err(failed)?;
-    let mut tail = Vec::new();
-    file.take(2 * MAX_LINE).read_to_end(&mut tail).map_err(failed)?;
-
-    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    if start > 0 && whole == 0 {
-        return Err(damaged("it ends in a line that is no record"));
-    }
-    let (lines, torn) = tail.split_at(whole);
-    let head = match lines.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next()) {
-        None => Head::start(),
-        Some(last) => {
-            let last = std::str::from_utf8(last).map_err(|_| damaged("its last line is no record"))?;
-            Head::of(last).map_err(|what| damaged(&format!("its last line: {what}")))?.1
-        }
-    };
-    let length = length - torn.len() as u64;
-    if !torn.is_empty() {
-        // Another program's file, named by mistake, must not lose its end. A file system may leave zeros where it had no time to write.
-        if !torn.iter().zip(FIRST_MEMBER).all(|(found, written)| found == written) && torn.iter().any(|byte| *byte != 0) {
-            return Err(damaged("it ends in a partial line that is no record"));
-        }
-        tracing::warn!(file = %path.display(), bytes = torn.len(), "cutting off a partial last line of the audit log, left by a crash or a loss of power");
-        file.set_len(length).map_err(failed)?;
-    }
-    Ok((length, head))
 }
 
 /// What is wrong with an audit log.

@@ -5,25 +5,30 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use reset_gatekeeper::account::{Account, MemoryDirectory};
 use reset_gatekeeper::audit::{AuditError, JsonLines, VerifyError, verify};
 use reset_gatekeeper::testing::{Registry, SetClock, time};
-use reset_gatekeeper::{Client, Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
+use reset_gatekeeper::{AssessError, Client, Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
 use serde_json::Value;
 
 use crate::stage::{NOW, client};
 
 /// A gatekeeper that logs to `file`, and blocks a@example.com.
 async fn gatekeeper(registry: &Registry, file: &Path) -> Gatekeeper {
+    gatekeeper_with(registry, JsonLines::open(file).await.unwrap()).await
+}
+
+async fn gatekeeper_with(registry: &Registry, log: JsonLines) -> Gatekeeper {
     let account =
         Account { id: "42".into(), email: "a@example.com".into(), verified: false, verified_at: Some(time("2021-05-04T00:00:00Z")) };
     Gatekeeper::builder()
         .directory(MemoryDirectory::from_iter([account]))
         .domains(registry.rdap().await.unwrap())
-        .audit(JsonLines::open(file).await.unwrap())
+        .audit(log)
         .clock(SetClock::at(NOW))
         .build()
         .unwrap()
@@ -72,18 +77,93 @@ async fn the_chain_goes_on_after_a_restart_and_after_a_torn_last_line() {
         let gatekeeper = gatekeeper(&registry, &file).await;
         join_all((0..10).map(|_| gatekeeper.assess("a@example.com"))).await;
         drop(gatekeeper);
-        wait_until_closed(&file).await;
         assert_eq!(verify(&file).unwrap(), 10 * (round as u64 + 1));
     }
     let seqs: Vec<u64> = lines(&file).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
 }
 
-/// The thread that writes lets go of the file a moment after the last sink is dropped.
-async fn wait_until_closed(file: &Path) {
-    while std::fs::File::open(file).unwrap().try_lock().is_err() {
-        tokio::task::yield_now().await;
+fn append(file: &Path, bytes: &[u8]) {
+    std::fs::OpenOptions::new().append(true).open(file).unwrap().write_all(bytes).unwrap();
+}
+
+/// A file is locked for each open handle, so two logs in one process are as two processes.
+#[tokio::test]
+async fn several_writers_of_one_file_make_one_chain() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let file = folder.path().join("audit.jsonl");
+    let logs = [JsonLines::open(&file).await.unwrap(), JsonLines::open(&file).await.unwrap()];
+    let heads = logs.each_ref().map(JsonLines::heads);
+    let writers = logs.map(async |log| {
+        let gatekeeper = gatekeeper_with(&registry, log).await;
+        for _ in 0..100 {
+            for outcome in join_all((0..20).map(|_| gatekeeper.assess("a@example.com"))).await {
+                assert!(!outcome.unwrap().is_allowed());
+            }
+        }
+    });
+    join_all(writers).await;
+    assert_eq!(verify(&file).unwrap(), 4_000);
+    let mut ends = heads.map(|head| head.borrow().seq);
+    ends.sort_unstable();
+    assert!(ends[0] > 2_000 && ends[1] == 4_000, "each goes on after what the other wrote: {ends:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_a_killed_writer_left_in_its_middle_is_repaired_by_the_next() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let file = folder.path().join("audit.jsonl");
+    let writers = [gatekeeper(&registry, &file).await, gatekeeper(&registry, &file).await];
+    let mut kept = 0;
+    for torn in ["", "{\"id\":\"0", "{", "\0\0"] {
+        for writer in &writers {
+            append(&file, torn.as_bytes());
+            writer.assess("a@example.com").await.unwrap();
+            kept += 1;
+            assert_eq!(verify(&file).unwrap(), kept, "{torn}");
+        }
     }
+}
+
+/// Nothing is added to what is no longer the log that it was.
+#[tokio::test]
+async fn a_log_that_others_damaged_keeps_nothing_until_it_is_whole_again() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let (file, other) = (folder.path().join("audit.jsonl"), folder.path().join("other.jsonl"));
+    let (gatekeeper, another) = (gatekeeper(&registry, &file).await, gatekeeper(&registry, &other).await);
+    for _ in 0..3 {
+        gatekeeper.assess("a@example.com").await.unwrap();
+        join_all((0..4).map(|_| another.assess("a@example.com"))).await;
+    }
+    let (whole, longer) = (std::fs::read(&file).unwrap(), std::fs::read(&other).unwrap());
+    let cut = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let with = |end: &[u8]| [whole.as_slice(), end].concat();
+    let half = with(&longer[..longer.len() / 2]);
+    for damaged in [vec![], whole[..cut].to_vec(), longer, half, with(b"these are notes"), with(b"these are notes\n"), with(b"{\"a\":1}\n")]
+    {
+        std::fs::write(&file, &damaged).unwrap();
+        let error = gatekeeper.assess("a@example.com").await.unwrap_err();
+        assert!(matches!(error, AssessError::Audit(AuditError::Damaged { .. })), "{error:?}");
+        assert_eq!(std::fs::read(&file).unwrap(), damaged);
+    }
+    std::fs::write(&file, &whole).unwrap();
+    gatekeeper.assess("a@example.com").await.unwrap();
+    assert_eq!(verify(&file).unwrap(), 4);
+}
+
+#[tokio::test]
+async fn who_never_gets_the_file_keeps_nothing_and_says_so() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let file = folder.path().join("audit.jsonl");
+    let gatekeeper = gatekeeper(&registry, &file).await;
+    let stuck = std::fs::File::open(&file).unwrap();
+    stuck.lock().unwrap();
+    let (opened, assessed) = futures_util::join!(JsonLines::open(&file), gatekeeper.assess("a@example.com"));
+    assert!(matches!(opened, Err(AuditError::Io { .. })));
+    assert!(matches!(assessed, Err(AssessError::Audit(AuditError::Io { .. }))), "{assessed:?}");
+    drop(stuck);
+    gatekeeper.assess("a@example.com").await.unwrap();
+    assert_eq!(verify(&file).unwrap(), 1);
 }
 
 #[tokio::test]
@@ -116,7 +196,7 @@ async fn one_changed_byte_anywhere_shows() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_audit_log_or_in_use_is_an_error_and_loses_nothing() {
+async fn a_file_that_is_no_audit_log_is_an_error_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     for text in ["these are notes", "these are notes\n", "{\"a\":1}\n", "{\"id\":\"1\",\"hash\":\"00\"}\n{\"id\":"] {
@@ -124,9 +204,6 @@ async fn a_file_that_is_no_audit_log_or_in_use_is_an_error_and_loses_nothing() {
         assert!(matches!(JsonLines::open(&file).await, Err(AuditError::Damaged { .. })), "{text}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }
-    let file = folder.path().join("audit.jsonl");
-    let _open = JsonLines::open(&file).await.unwrap();
-    assert!(matches!(JsonLines::open(&file).await, Err(AuditError::Io { .. })));
     assert!(JsonLines::open(folder.path()).await.is_err());
 }
 
@@ -171,11 +248,19 @@ impl Drop for Site {
     }
 }
 
-/// kill -9 under load: every caller that saw a block finds its record, and the chain is intact.
+/// kill -9 under load, while another process writes the same log: every caller that saw a block finds its record, and the chain is intact.
 #[tokio::test]
 async fn whoever_was_told_of_a_block_finds_its_record_after_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
     let file = folder.path().join("audit.jsonl");
+    let other = gatekeeper(&registry, &file).await;
+    let others = tokio::spawn(async move {
+        for count in 1_u64.. {
+            other.assess("a@example.com").await.unwrap();
+            OTHERS.store(count, Ordering::SeqCst);
+        }
+    });
+    static OTHERS: AtomicU64 = AtomicU64::new(0);
     let mut told = Vec::new();
     for round in 0..5 {
         let mut site = Site::start(folder.path());
@@ -203,9 +288,12 @@ async fn whoever_was_told_of_a_block_finds_its_record_after_a_kill() {
         }
         drop(site);
     }
+    assert!(!others.is_finished(), "it was kept from writing");
+    others.abort();
+    let others = OTHERS.load(Ordering::SeqCst);
     drop(JsonLines::open(&file).await.unwrap()); // repairs a torn last line, as a restart does
-    wait_until_closed(&file).await;
     let records = lines(&file);
+    assert!(others > 100 && records.iter().filter(|record| record["request"].is_null()).count() as u64 >= others);
     assert_eq!(verify(&file).unwrap(), records.len() as u64);
     let ids: std::collections::HashSet<&str> = records.iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert!(told.len() > 500);
