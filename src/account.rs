@@ -136,6 +136,9 @@ pub enum DirectoryError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A page was asked for after what is no key of this directory.
+    #[error("`{0}` is no key after which accounts could be listed")]
+    NoKey(AccountId),
     /// The directory does not know accounts by a name of this kind.
     #[error("the directory finds no account by {0}")]
     Unsupported(Identifies),
@@ -181,8 +184,11 @@ pub trait Directory: Send + Sync + 'static {
 
     /// At most `limit` accounts, in the order of their keys, of those whose key comes after `after`; from the first on where that is `None`.
     ///
+    /// One row that can't be read must not hide all that come after it. A row whose key can be read but another column can't is given as an account that isn't
+    /// verified, without an address and a time of verification, and an error is logged. A row whose key can't be read is an error, as there is no going on after it.
+    ///
     /// # Errors
-    /// Where the directory can't tell.
+    /// Where the directory can't tell, or `after` is no key of it, which an empty list would hide. What a page gave as a key is one.
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError>;
 }
 

@@ -106,6 +106,15 @@ pub(super) fn account(id: AccountId, email: Value, verified: &Value, verified_at
     Ok(Account { id, email, verified, verified_at })
 }
 
+/// The same in a list, where one account that can't be read hides no other: it isn't verified, and has no address.
+pub(super) fn listed(id: AccountId, email: Value, verified: &Value, verified_at: &Value) -> Account {
+    account(id.clone(), email, verified, verified_at).unwrap_or_else(|error| {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(account = %id, error, "an account that can't be read is listed as not verified");
+        Account { id, email: String::new(), verified: false, verified_at: None }
+    })
+}
+
 /// The error about a column `id` that holds what is `found`.
 pub(super) fn no_key(found: String) -> DirectoryError {
     DirectoryError::Unreadable { id: AccountId::from("of unknown key"), column: "id", found }

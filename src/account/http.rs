@@ -13,7 +13,9 @@
 //! 2. `id` is an integer or a text, and comes back as a text. `verified` is a boolean or 0 or 1. `verified_at` is RFC 3339 or SQL text (without a zone, UTC), seconds
 //!    or (from 1e11) milliseconds since 1970, or `null` where it is not known. Other members are ignored.
 //! 3. `unverify` changes an account only while it is verified, its address is `email` and its time of verification `verified_at`, and says whether it did.
-//! 4. `page` gives at most `limit` accounts in the order of their keys, from the first on where `after` is `null`.
+//! 4. `page` gives at most `limit` accounts in the order of their keys, from the first on where `after` is `null`. An `after` that is no key of the application's is
+//!    answered with an error, such as 400: an empty list says that there are no more accounts. In a page, an account whose key can be read but another member
+//!    can't isn't verified and has no address; that is logged as an error. A member that is missing makes every answer unreadable.
 //! 5. A success is 200. 501 says that the application doesn't serve a question, or finds no account by such a name.
 //!
 //! The server is https, or on loopback. Redirects are not followed, for a token would go with them.
@@ -225,9 +227,13 @@ impl Directory for HttpDirectory {
     }
 
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+        // Of what else is a key the application knows more: it may list others than those by which requests are admitted.
+        if let Some(after) = after.filter(|after| after.as_str().is_empty()) {
+            return Err(DirectoryError::NoKey(after.clone()));
+        }
         let asked = Page { after: after.map(AccountId::as_str), limit };
         let answer = self.ask(PAGE, &asked).await.map_err(not_served(PAGE))?;
-        self.read::<Accounts>(PAGE, &answer)?.accounts.into_iter().map(account).collect()
+        self.read::<Accounts>(PAGE, &answer)?.accounts.into_iter().map(listed).collect()
     }
 }
 
@@ -255,14 +261,19 @@ fn is_permitted(base: &Url) -> bool {
 }
 
 fn account(row: Row) -> Result<Account, DirectoryError> {
-    let id = match &row.id {
-        serde_json::Value::String(text) if !text.is_empty() => text.clone(),
-        serde_json::Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-        other => {
-            return Err(columns::no_key(format!("{}, which is no key", describe(other))));
-        }
-    };
-    columns::account(id.into(), value(row.email), &value(row.verified), &value(row.verified_at))
+    columns::account(key(&row.id)?, value(row.email), &value(row.verified), &value(row.verified_at))
+}
+
+fn listed(row: Row) -> Result<Account, DirectoryError> {
+    Ok(columns::listed(key(&row.id)?, value(row.email), &value(row.verified), &value(row.verified_at)))
+}
+
+fn key(id: &serde_json::Value) -> Result<AccountId, DirectoryError> {
+    match id {
+        serde_json::Value::String(text) if !text.is_empty() => Ok(text.clone().into()),
+        serde_json::Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.to_string().into()),
+        other => Err(columns::no_key(format!("{}, which is no key", describe(other)))),
+    }
 }
 
 fn value(json: serde_json::Value) -> Value {

@@ -77,7 +77,10 @@ pub(super) struct Stored {
     pub(super) account: Account,
 }
 
-/// One row of a lookup.
+/// How a row is read: [`Cells::read`] or [`Cells::listed`].
+pub(super) type Reading = fn(Cells, IdKind) -> Result<Stored, DirectoryError>;
+
+/// One row of a lookup or a page.
 #[derive(Debug)]
 pub(super) struct Cells {
     pub(super) id: Value,
@@ -90,6 +93,13 @@ impl Cells {
     pub(super) fn read(self, kind: IdKind) -> Result<Stored, DirectoryError> {
         let key = self.id.key(kind).map_err(columns::no_key)?;
         let account = columns::account(AccountId::from(key.to_string()), self.email, &self.verified, &self.verified_at)?;
+        Ok(Stored { key, account })
+    }
+
+    /// The same in a list, where only the key must be readable.
+    pub(super) fn listed(self, kind: IdKind) -> Result<Stored, DirectoryError> {
+        let key = self.id.key(kind).map_err(columns::no_key)?;
+        let account = columns::listed(AccountId::from(key.to_string()), self.email, &self.verified, &self.verified_at);
         Ok(Stored { key, account })
     }
 }

@@ -4,6 +4,8 @@
 //! 2. A parameter is bound as what the server infers it to be, so that `citext`, `varchar` and the like compare by their own rules, and an index serves.
 //! 3. What is wrong with a query is said when the directory is opened: each is prepared, and the first account is read.
 //! 4. No statement runs longer than three seconds, unless the URL's `options` set another `statement_timeout`.
+//! 5. In a page, an account whose key can be read but another column can't isn't verified and has no address; that is logged as an error. The first account that is read
+//!    at the opening, and all that is found or changed, must be readable.
 
 mod values;
 
@@ -18,7 +20,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPool
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, TypeInfo};
 
-use crate::account::keys::{Key, Stored};
+use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
@@ -88,9 +90,22 @@ impl PostgresDirectory {
         drop(connection);
         let directory = Self { pool, statements: Arc::new(statements) };
         if directory.statements.page.is_some() {
-            directory.page(None, 1).await?;
+            directory.listed(None, 1, Cells::read).await?;
         }
         Ok(directory)
+    }
+
+    async fn listed(&self, after: Option<&AccountId>, limit: usize, read: Reading) -> Result<Vec<Account>, DirectoryError> {
+        let statement = self.statements.page.as_ref().ok_or(DirectoryError::NoQuery("page"))?;
+        let forms = match after {
+            // A text is sorted as it stands, so only that form of it comes where it should.
+            Some(after) => self.statements.id.forms(after.as_str()).into_iter().filter(|form| !is_other_text(form, after)).collect(),
+            None => self.statements.id.before_all(),
+        };
+        let no_key = || DirectoryError::NoKey(after.cloned().unwrap_or_else(|| "".into()));
+        let query = statement.page(&forms, limit).ok_or_else(no_key)?;
+        let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
+        rows.iter().map(|row| Ok(read(sql::cells(row, sql::LISTING)?, self.statements.id)?.account)).collect()
     }
 
     /// One attempt. `None` where another transaction got in the way.
@@ -174,7 +189,7 @@ impl Statements {
     }
 
     fn read(&self, row: &PgRow, operation: &'static str) -> Result<Stored, DirectoryError> {
-        sql::stored(row, self.id, operation)
+        sql::cells(row, operation)?.read(self.id)
     }
 
     /// The key of the row that still is `account` as it was read.
@@ -282,15 +297,7 @@ impl Directory for PostgresDirectory {
     }
 
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
-        let statement = self.statements.page.as_ref().ok_or(DirectoryError::NoQuery("page"))?;
-        let forms = match after {
-            // A text is sorted as it stands, so only that form of it comes where it should.
-            Some(after) => self.statements.id.forms(after.as_str()).into_iter().filter(|form| !is_other_text(form, after)).collect(),
-            None => self.statements.id.before_all(),
-        };
-        let Some(query) = statement.page(&forms, limit) else { return Ok(Vec::new()) };
-        let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
-        rows.iter().map(|row| Ok(self.statements.read(row, sql::LISTING)?.account)).collect()
+        self.listed(after, limit, Cells::listed).await
     }
 }
 

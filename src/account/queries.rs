@@ -19,7 +19,7 @@ use crate::identifier::Identifies;
 /// | `verified` | a boolean, 0 or 1, or one of the texts `t`, `f`, `true`, `false`, `0`, `1` | not verified |
 /// | `verified_at` | a timestamp or date, RFC 3339 or SQL text (without a zone, UTC), seconds or (from 1e11) milliseconds since 1970 | not known |
 ///
-/// A value that is none of these is an error about its account, never a guess. The queries themselves are checked when the directory is opened.
+/// A value that is none of these is an error about its account, never a guess; `page` gives such an account as not verified, unless it is its key. The queries themselves are checked when the directory is opened.
 ///
 /// ```
 /// use reset_gatekeeper::Identifies;

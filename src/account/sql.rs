@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use sqlx::{Column, ColumnIndex, Database, Row};
 
 use crate::account::columns::Value;
-use crate::account::keys::{Cells, Key, Stored};
+use crate::account::keys::{Cells, Key};
 use crate::account::queries::IdKind;
 use crate::account::{Account, DirectoryError};
 use crate::identifier::Identifier;
@@ -85,8 +85,8 @@ pub(super) trait Reads: Database {
     fn value(value: Self::ValueRef<'_>) -> Value;
 }
 
-/// Reads the account in `row`.
-pub(super) fn stored<R: Row>(row: &R, kind: IdKind, operation: &'static str) -> Result<Stored, DirectoryError>
+/// The columns of the account in `row`.
+pub(super) fn cells<R: Row>(row: &R, operation: &'static str) -> Result<Cells, DirectoryError>
 where
     R::Database: Reads,
     usize: ColumnIndex<R>,
@@ -97,7 +97,7 @@ where
         row.try_get_raw(index).map(R::Database::value)
     };
     let cells = || Ok(Cells { id: cell("id")?, email: cell("email")?, verified: cell("verified")?, verified_at: cell("verified_at")? });
-    cells().map_err(failed(operation))?.read(kind)
+    cells().map_err(failed(operation))
 }
 
 /// What is bound to find `identifier`, one look-up each. Nothing where it is a key that no account can have.

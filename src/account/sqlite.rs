@@ -3,6 +3,8 @@
 //! 1. The built-in table and its file are created where they are missing. An application's file is never created, nor its tables or its journal changed.
 //! 2. Integer keys are bound as integers. A UUID is looked for in all the forms that SQLite applications write: as text, with hyphens or without, and as a blob.
 //! 3. What a query says is wrong is said when the directory is opened: each is prepared, each look-up is asked for nobody, and the first account is read.
+//! 4. In a page, an account whose key can be read but another column can't isn't verified and has no address; that is logged as an error. The first account that is read
+//!    at the opening, and all that is found or changed, must be readable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +23,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Decode, Either, Executor, SqlSafeStr, SqlStr, Sqlite, Statement, TypeInfo, ValueRef};
 
 use crate::account::columns::Value;
-use crate::account::keys::{Key, Stored};
+use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, Reads, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError};
@@ -105,15 +107,15 @@ impl SqliteDirectory {
         let directory = Self { pool, statements: Arc::new(statements) };
         if let Some(query) = &directory.statements.page {
             // Before keys of every kind: after the empty text there is no integer, and a sweep would silently find nobody.
-            directory.listed(query, Key::Integer(i64::MIN), 1).await?;
+            directory.listed(query, Key::Integer(i64::MIN), 1, Cells::read).await?;
         }
         Ok(directory)
     }
 
-    async fn listed(&self, query: &SqlStr, after: Key, limit: usize) -> Result<Vec<Account>, DirectoryError> {
+    async fn listed(&self, query: &SqlStr, after: Key, limit: usize, read: Reading) -> Result<Vec<Account>, DirectoryError> {
         let query = bind(sqlx::query(query.clone()), after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
-        rows.iter().map(|row| Ok(self.statements.read(row, sql::LISTING)?.account)).collect()
+        rows.iter().map(|row| Ok(self.statements.read_as(row, sql::LISTING, read)?.account)).collect()
     }
 }
 
@@ -167,14 +169,18 @@ impl Statements {
     }
 
     fn read(&self, row: &SqliteRow, operation: &'static str) -> Result<Stored, DirectoryError> {
-        let stored = sql::stored(row, self.id, operation)?;
+        self.read_as(row, operation, Cells::read)
+    }
+
+    fn read_as(&self, row: &SqliteRow, operation: &'static str, read: Reading) -> Result<Stored, DirectoryError> {
+        let stored = read(sql::cells(row, operation)?, self.id)?;
         if matches!(stored.key, Key::Uuid(_)) {
             self.has_blobs.store(true, Ordering::Relaxed);
         }
         Ok(stored)
     }
 
-    /// The key after which a page begins. `None` where that is no key.
+    /// The key after which a page begins. `None` where that is no key; what a page gave is one.
     fn after(&self, after: Option<&AccountId>) -> Option<Key> {
         // Every blob comes after every text, so the first page is found by either.
         let Some(after) = after else { return self.id.before_all().into_iter().next() };
@@ -240,8 +246,10 @@ impl Directory for SqliteDirectory {
 
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError> {
         let query = self.statements.page.as_ref().ok_or(DirectoryError::NoQuery("page"))?;
-        let Some(after) = self.statements.after(after) else { return Ok(Vec::new()) };
-        self.listed(query, after, limit).await
+        let Some(key) = self.statements.after(after) else {
+            return Err(DirectoryError::NoKey(after.cloned().unwrap_or_else(|| "".into())));
+        };
+        self.listed(query, key, limit, Cells::listed).await
     }
 }
 

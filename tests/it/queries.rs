@@ -268,3 +268,17 @@ async fn an_account_without_an_address_stops_nothing() {
     let page = directory.page(None, 10).await.unwrap();
     assert_eq!(page.iter().map(|account| account.email.as_str()).collect::<Vec<_>>(), ["", "a@example.com"]);
 }
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_hides_no_other_in_a_page() {
+    let rows =
+        [format!("1, 'a@example.com', 1, '{AT}'"), "2, 'b@example.com', 'yes', NULL".to_owned(), format!("3, 'c@example.com', 1, '{AT}'")];
+    let file = File::users("INTEGER", &rows.each_ref().map(String::as_str)).await;
+    let mut queries = queries(IdKind::Integer);
+    queries.page = Some("SELECT id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2".to_owned());
+    let directory = file.directory(queries).await.unwrap();
+    let page = directory.page(None, 10).await.unwrap();
+    let shown: Vec<_> = page.iter().map(|account| (account.id.as_str(), account.email.as_str(), account.verified)).collect();
+    assert_eq!(shown, [("1", "a@example.com", true), ("2", "", false), ("3", "c@example.com", true)]);
+    assert!(matches!(directory.page(Some(&"no number".into()), 10).await, Err(DirectoryError::NoKey(_))));
+}
