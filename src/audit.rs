@@ -36,6 +36,10 @@ pub enum Event {
     ResetAllowed,
     /// An account's address lost its verification for good.
     EmailUnverified,
+    /// A domain stands otherwise than when it was last told of: it is about to lapse, has lapsed, changed hands, or is well again.
+    DomainChanged,
+    /// A source could not tell.
+    SourceFailed,
 }
 
 /// One line of the audit log.

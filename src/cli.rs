@@ -3,8 +3,12 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod progress;
 pub(crate) mod serve;
+mod signals;
 mod sources;
+mod stores;
+pub(crate) mod sweep;
 pub(crate) mod verified;
 
 use std::error::Error;

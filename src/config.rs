@@ -8,6 +8,8 @@ mod domains;
 mod layers;
 mod sections;
 mod site;
+mod stores;
+mod sweep;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +24,8 @@ use crate::domain::rdap::{Rdap, RdapBuilder};
 use crate::policy::{OnUnknown, Policy};
 
 pub use self::domains::{Endpoint, Nameserver, SourceSettings};
-pub use self::site::{DirectorySettings, Site, StateStore, Store, Tls};
+pub use self::site::{Site, Tls};
+pub use self::stores::{DirectorySettings, StateStore, Store, Stores};
 
 /// The settings of a file, of the environment, and the defaults of all else.
 #[derive(Debug, Clone)]
@@ -112,8 +115,9 @@ impl Config {
     /// Whether any key is there that only a guarded site needs.
     #[must_use]
     pub fn is_of_site(&self) -> bool {
-        let Sections { upstream, reply, guards, directory, .. } = &self.sections;
-        upstream.is_some() || reply.is_some() || !guards.is_empty() || directory.is_some()
+        let Sections { upstream, reply, guards, directory, sweep, .. } = &self.sections;
+        // What sweeps may guard nothing itself.
+        upstream.is_some() || reply.is_some() || !guards.is_empty() || (directory.is_some() && sweep.is_none())
     }
 
     /// The settings of a site that is guarded, for the commands that need one.
@@ -124,11 +128,19 @@ impl Config {
         Site::of(&self.sections, &self.origin)
     }
 
+    /// What the site keeps, for the commands that need no more of it.
+    ///
+    /// # Errors
+    /// Where a key that is needed for it is missing, or two keys don't go together.
+    pub fn stores(&self) -> Result<Stores, ConfigError> {
+        Stores::of(&self.sections, &self.origin)
+    }
+
     /// Sections and keys that are there, and that this version does not carry out.
     #[must_use]
     pub fn not_carried_out(&self) -> Vec<&'static str> {
-        let Sections { admin, sweep, audit, .. } = &self.sections;
-        let keys = [("admin", admin), ("sweep", sweep), ("audit.webhook", &audit.webhook)];
+        let Sections { admin, audit, .. } = &self.sections;
+        let keys = [("admin", admin), ("audit.webhook", &audit.webhook)];
         keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect()
     }
 
@@ -140,7 +152,7 @@ impl Config {
             ("directory.url", directory.as_ref().and_then(|directory| directory.get_ref().url.as_ref())),
             ("state.url", state.as_ref().and_then(|state| state.get_ref().url.as_ref())),
         ];
-        let is_secret = |url: &Spanned<String>| self.origin.is_of_file(&url.span()) && site::masked(url.get_ref()) != *url.get_ref();
+        let is_secret = |url: &Spanned<String>| self.origin.is_of_file(&url.span()) && stores::masked(url.get_ref()) != *url.get_ref();
         urls.into_iter().filter(|(_, url)| url.is_some_and(is_secret)).map(|(key, _)| key).collect()
     }
 
@@ -153,7 +165,7 @@ impl Config {
         let directory = sections.directory.as_mut().and_then(|directory| directory.get_mut().url.as_mut());
         let state = sections.state.as_mut().and_then(|state| state.get_mut().url.as_mut());
         for url in directory.into_iter().chain(state) {
-            let masked = site::masked(url.get_ref());
+            let masked = stores::masked(url.get_ref());
             *url.get_mut() = masked;
         }
         toml::to_string(&sections)

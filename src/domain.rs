@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use crate::address::RegistrableDomain;
 use crate::clock;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use continuity::operators;
 pub use continuity::{Change, History, Signal};
 pub use error::SourceError;
 pub use merge::Sources;
@@ -310,6 +312,16 @@ impl Sighting {
     }
 }
 
+/// Where the DNS leads for a domain, as its parent zone has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delegation {
+    /// The DNS has the name, and these serve it, sorted, in lower case without trailing dot. None, where it has none of its own.
+    To(Vec<String>),
+    /// The DNS lacks the name.
+    Absent,
+}
+
 /// One way to learn how a domain stands.
 #[async_trait]
 pub trait DomainSource: Send + Sync + 'static {
@@ -327,6 +339,22 @@ pub trait DomainSource: Send + Sync + 'static {
         let _ = host;
         Ok(None)
     }
+
+    /// Where the DNS leads for `domain`: one question, which no registry counts. `None` where this source does not look into the DNS.
+    ///
+    /// # Errors
+    /// Only where this source could not tell.
+    async fn delegation(&self, domain: &RegistrableDomain) -> Result<Option<Delegation>, SourceError> {
+        let _ = domain;
+        Ok(None)
+    }
+
+    /// The servers that a [report](Self::report) of `domain` asks, whose questions are rationed: a sweep asks each at its rate. Empty where nobody counts them,
+    /// as in the DNS.
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        let _ = domain;
+        Vec::new()
+    }
 }
 
 #[async_trait]
@@ -337,6 +365,14 @@ impl<S: DomainSource + ?Sized> DomainSource for Arc<S> {
 
     async fn mail(&self, host: &str) -> Result<Option<Mail>, SourceError> {
         (**self).mail(host).await
+    }
+
+    async fn delegation(&self, domain: &RegistrableDomain) -> Result<Option<Delegation>, SourceError> {
+        (**self).delegation(domain).await
+    }
+
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        (**self).servers(domain)
     }
 }
 

@@ -33,15 +33,17 @@ const ATTEMPTS: usize = 8;
 /// Decides about recovery requests. Cloning shares everything.
 #[derive(Clone)]
 pub struct Gatekeeper {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    directory: Arc<dyn Directory>,
-    domains: Cache,
+pub(crate) struct Inner {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) domains: Cache,
     audit: Arc<dyn AuditSink>,
-    policy: Policy,
-    clock: Arc<dyn Clock>,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) state: Option<crate::state::State>,
     record_allowed: bool,
     following: OnceLock<Following>,
 }
@@ -320,23 +322,37 @@ impl Inner {
     }
 
     fn record(&self, verdict: &Verdict, judged: Option<&Judged>, request: Option<RequestRecord>, enforced: bool) -> Record {
+        let event = if verdict.is_allowed() { Event::ResetAllowed } else { Event::ResetBlocked };
+        let account = judged.map(|judged| judged.account.clone());
+        Record { request, ..self.record_of(event, verdict, account, judged.and_then(Judged::domain_record), enforced) }
+    }
+
+    /// The record of what came of itself, not by a request.
+    pub(crate) fn record_of(
+        &self,
+        event: Event,
+        verdict: &Verdict,
+        account: Option<Account>,
+        domain: Option<DomainRecord>,
+        enforced: bool,
+    ) -> Record {
         let time = self.clock.now();
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Record {
             id: Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos())),
             time,
-            event: if verdict.is_allowed() { Event::ResetAllowed } else { Event::ResetBlocked },
+            event,
             verdict: verdict.as_str(),
             enforced,
             reasons: verdict.reasons().to_vec(),
             notices: verdict.notices().to_vec(),
-            account: judged.map(|judged| judged.account.clone()),
-            domain: judged.and_then(Judged::domain_record),
-            request,
+            account,
+            domain,
+            request: None,
         }
     }
 
-    async fn keep(&self, records: Vec<Record>) -> Result<(), AuditError> {
+    pub(crate) async fn keep(&self, records: Vec<Record>) -> Result<(), AuditError> {
         let kept = within(PATIENCE, (*self.audit).record(records)).await.unwrap_or(Err(AuditError::Timeout));
         kept.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a verdict could not be recorded"))
     }
@@ -349,6 +365,8 @@ pub struct GatekeeperBuilder {
     domains: Option<Arc<dyn DomainSource>>,
     audit: Option<Arc<dyn AuditSink>>,
     store: Option<Arc<dyn Store>>,
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    state: Option<crate::state::State>,
     clock: Option<Arc<dyn Clock>>,
     policy: Policy,
     cache: CacheSettings,
@@ -448,7 +466,8 @@ impl GatekeeperBuilder {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     #[must_use]
     pub fn state(mut self, state: crate::state::State) -> Self {
-        self.store = Some(Arc::new(state));
+        self.store = Some(Arc::new(state.clone()));
+        self.state = Some(state);
         self
     }
 
@@ -485,6 +504,8 @@ impl GatekeeperBuilder {
             audit,
             policy: self.policy,
             clock,
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            state: self.state,
             record_allowed: !self.allowed_unrecorded,
             following: OnceLock::new(),
         };

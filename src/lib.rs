@@ -43,16 +43,18 @@
 //! Three ports are yours to implement: [`Directory`](account::Directory) (accounts), [`DomainSource`](domain::DomainSource) (the live
 //! check), [`AuditSink`](audit::AuditSink).
 //!
+//! Between resets, `Gatekeeper::sweep` watches the domains of all accounts, and takes the verification of addresses away whose domain lapsed or was registered anew.
+//!
 //! # Features
 //!
 //! None is on by default.
 //!
-//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, in one; and `Overlay`, un-verifications kept there.
-//! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL; `State` there, shared by machines; and `Overlay`.
+//! - `sqlite`: `SqliteDirectory`, accounts in an SQLite file; `State`, what outlives the process, in one; `Overlay`, un-verifications kept there; and
+//!   `Gatekeeper::sweep`.
+//! - `postgres`: `PostgresDirectory`, accounts in PostgreSQL; `State` there, shared by machines; `Overlay`; and `Gatekeeper::sweep`.
 //! - `http-directory`: `HttpDirectory`, accounts that the application serves over HTTP.
 //! - `dns`: `domain::dns`, a source that asks the DNS.
 //! - `whois`: `domain::whois`, a source for country registries that have nothing better.
-//! - `dns`: `Dns`, a domain source that asks the DNS.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set; with `dns`, a simulated resolver too.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
 //! - `cli`: the command `reset-gatekeeper`.
@@ -80,6 +82,8 @@ mod reply;
 mod route;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod state;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sweep;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -98,5 +102,7 @@ pub use reply::Reply;
 pub use route::{Guard, GuardError};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use state::{State, StateError};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use sweep::{Sweep, SweepError, SweepEvent, SweepSettings, SweepSummary, Sweeping};
 pub use target::{Decode, DecodeError, Missing, Target, TargetError};
 pub use verdict::{Notice, Reason, Verdict};

@@ -55,6 +55,12 @@ impl Limit {
     pub fn new(requests: NonZeroU32, per: Duration) -> Self {
         Self { requests, per: per.max(Duration::from_secs(1)) }
     }
+
+    /// How many requests that is in a second.
+    #[cfg(feature = "cli")]
+    pub(crate) fn per_second(&self) -> f64 {
+        f64::from(self.requests.get()) / self.per.as_secs_f64()
+    }
 }
 
 impl FromStr for Limit {

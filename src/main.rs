@@ -5,6 +5,7 @@ mod cli;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use self::cli::progress::Terminal;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +22,8 @@ enum Command {
     Serve(cli::serve::Serve),
     /// Check live how the domains of e-mail addresses stand, and whether a reset would be allowed
     Check(cli::check::Check),
+    /// Check the domains of all accounts, and un-verify the addresses on those that have lapsed or were registered anew
+    Sweep(cli::sweep::Sweep),
     /// Say that an account's address was verified again, now
     Verified(cli::verified::Verified),
     /// The audit log, verified and read back
@@ -33,11 +36,20 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let usual = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "error" };
+    let usual = match arguments.command {
+        Command::Serve(_) => "warn",
+        // It tells by itself what the brake kept from being done.
+        Command::Sweep(_) => "error,reset_gatekeeper::sweep::unverification=off",
+        _ => "error",
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    let terminal = Terminal::new();
+    let stderr = terminal.clone();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal());
+    subscriber.with_writer(move || stderr.clone()).init();
     let exit = match arguments.command {
         Command::Serve(serve) => serve.run(),
+        Command::Sweep(sweep) => sweep.run(terminal),
         Command::Verified(verified) => cli::wait_for(verified.run()),
         Command::Check(check) => cli::wait_for(check.run()),
         Command::Audit(audit) => audit.run(),

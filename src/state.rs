@@ -5,12 +5,20 @@
 //! it was verified again. [`Overlay`](crate::account::Overlay) lays the entries over a directory.
 
 mod accounts;
+mod brake;
 mod domains;
+mod due;
+mod passes;
+#[cfg(test)]
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod place;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod rations;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod watch;
 
 use std::error::Error;
 use std::path::Path;
@@ -27,6 +35,8 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
+pub(crate) use passes::{Begun, Discovered, Pass, Progress};
+pub(crate) use watch::{Looked, Outlook, TRIES, Watched};
 
 /// The database may be the directory's too, whose migrations have a table of their own.
 const MIGRATIONS: &str = "_gatekeeper_state_migrations";
@@ -153,14 +163,14 @@ impl State {
         Ok(row.map(|(seq, hash)| Head::new(seq.unsigned_abs(), hash)))
     }
 
-    /// Keeps how far the audit log `file` has got.
+    /// Keeps how far the audit log `file` has got. Of two heads that several processes keep the later one stays, so a log that begins anew needs another name.
     ///
     /// # Errors
     /// Where the state can't be written.
     pub async fn keep_audit_head(&self, file: &Path, head: &Head) -> Result<(), StateError> {
         let query = "INSERT INTO gatekeeper_audit_heads (file, seq, hash) VALUES ($1, $2, $3) \
-             ON CONFLICT (file) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
-        let (log, seq) = (self.node.log(file), i64::try_from(head.seq).unwrap_or(i64::MAX));
+             ON CONFLICT (file) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq >= gatekeeper_audit_heads.seq";
+        let (log, seq) = (self.node.log(file), count(head.seq));
         with!(&self.pool, |pool| sqlx::query(query).bind(log).bind(seq).bind(&head.hash).execute(pool).await.map(drop))
             .map_err(failed("keeping the head of the audit log"))
     }
@@ -184,6 +194,15 @@ fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StateError {
 fn microseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Not so long that adding it to a moment could fail.
+fn span(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn time(microseconds: i64) -> SystemTime {

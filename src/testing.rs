@@ -45,6 +45,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::{Clock, parse, rfc3339};
 use crate::domain::SourceError;
@@ -163,6 +164,19 @@ struct State {
     help: Option<Recorded>,
     help_questions: usize,
     fault: Option<Fault>,
+    /// Which questions meet the fault: each that is a multiple of this.
+    fault_each: usize,
+    asked: usize,
+    asked_at: Vec<Instant>,
+}
+
+impl State {
+    /// Counts a question, and gives what it is to meet.
+    fn fault_of_next(&mut self) -> Option<Fault> {
+        self.asked += 1;
+        self.asked_at.push(Instant::now());
+        self.fault.clone().filter(|_| self.asked.is_multiple_of(self.fault_each.max(1)))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -267,13 +281,27 @@ impl Registry {
 
     /// Breaks the server, or mends it.
     pub fn fault(&self, fault: impl Into<Option<Fault>>) {
-        lock(&self.state).fault = fault.into();
+        self.fault_each(1, fault);
+    }
+
+    /// Breaks the server for each question whose number is a multiple of `number`, and answers all others, or mends it.
+    pub fn fault_each(&self, number: usize, fault: impl Into<Option<Fault>>) {
+        let mut state = lock(&self.state);
+        (state.fault_each, state.fault) = (number, fault.into());
     }
 
     /// How often `domain` was asked about.
     #[must_use]
     pub fn questions(&self, domain: &str) -> usize {
         lock(&self.state).questions.get(domain).copied().unwrap_or_default()
+    }
+
+    /// How many questions came within the busiest `span`.
+    #[must_use]
+    pub fn most_within(&self, span: Duration) -> usize {
+        let asked_at = &lock(&self.state).asked_at;
+        let until = |first: &Instant| asked_at.partition_point(|at| *at < *first + span);
+        asked_at.iter().enumerate().map(|(place, first)| until(first) - place).max().unwrap_or_default()
     }
 
     /// How many questions were asked about any domain.
@@ -317,8 +345,8 @@ async fn serve(listener: TcpListener, address: SocketAddr, state: Arc<Mutex<Stat
 
 /// An error closes the connection.
 async fn answer<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
-    let fault = lock(&state).fault.clone().filter(|_| request.uri().path() != "/dns.json");
-    let response = answer_whole(request, address, state).await?;
+    let fault = if request.uri().path() == "/dns.json" { None } else { lock(&state).fault_of_next() };
+    let response = answer_whole(request, address, state, fault.clone()).await?;
     Ok(match fault {
         Some(Fault::SlowBody(delay)) => in_parts(response, move |body| {
             stream::once(async move {
@@ -349,7 +377,12 @@ where
     with_header(Response::from_parts(head, StreamBody::new(parts(body)).boxed_unsync()), CONTENT_LENGTH, &length)
 }
 
-async fn answer_whole<B>(request: Request<B>, address: SocketAddr, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, io::Error> {
+async fn answer_whole<B>(
+    request: Request<B>,
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    fault: Option<Fault>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
     let path = request.uri().path();
     if path == "/dns.json" {
         let file = lock(&state).bootstrap(address).to_string();
@@ -361,14 +394,14 @@ async fn answer_whole<B>(request: Request<B>, address: SocketAddr, state: Arc<Mu
         // As a web server answers where no application is.
         None => return Ok(response(404, "text/plain", "")),
     };
-    let (domain, fault) = {
+    let domain = {
         let mut state = lock(&state);
         if path == "/help" {
             state.help_questions += 1;
-            (Some(Domain::Recorded(state.help.clone().unwrap_or_else(help))), state.fault.clone())
+            Some(Domain::Recorded(state.help.clone().unwrap_or_else(help)))
         } else {
             *state.questions.entry(name.to_owned()).or_default() += 1;
-            (state.domains.get(name).cloned(), state.fault.clone())
+            state.domains.get(name).cloned()
         }
     };
     match fault {

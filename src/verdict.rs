@@ -53,32 +53,52 @@ pub enum Reason {
     TooManyRequests,
 }
 
-impl Reason {
-    /// The stable code, as it stands in the audit record.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => "body_too_large",
-            Self::TargetUndecodable => "target_undecodable",
-            Self::TargetMissing => "target_missing",
-            Self::TargetAmbiguous => "target_ambiguous",
-            Self::TargetInvalid => "target_invalid",
-            Self::TargetMismatch => "target_mismatch",
-            Self::EmailUnverified => "email_unverified",
-            Self::DomainUnregistered => "domain_unregistered",
-            Self::DomainPendingDelete => "domain_pending_delete",
-            Self::DomainRedemption => "domain_redemption",
-            Self::DomainExpired => "domain_expired",
-            Self::DomainOnHold => "domain_on_hold",
-            Self::DomainReregistered => "domain_reregistered",
-            Self::DomainChangedHands => "domain_changed_hands",
-            Self::DomainExpiring => "domain_expiring",
-            Self::DomainUnresolvable => "domain_unresolvable",
-            Self::DomainUnknown => "domain_unknown",
-            Self::TooManyRequests => "too_many_requests",
-        }
-    }
+/// The codes, in both directions.
+macro_rules! codes_of_reasons {
+    ($($reason:ident = $code:literal),* $(,)?) => {
+        impl Reason {
+            /// The stable code, as it stands in the audit record.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $code,)*
+                }
+            }
 
+            /// The reason of this code. `None` where there is none: a later version may know more.
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            pub(crate) fn of_code(code: &str) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$reason),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes_of_reasons! {
+    BodyTooLarge = "body_too_large",
+    TargetUndecodable = "target_undecodable",
+    TargetMissing = "target_missing",
+    TargetAmbiguous = "target_ambiguous",
+    TargetInvalid = "target_invalid",
+    TargetMismatch = "target_mismatch",
+    EmailUnverified = "email_unverified",
+    DomainUnregistered = "domain_unregistered",
+    DomainPendingDelete = "domain_pending_delete",
+    DomainRedemption = "domain_redemption",
+    DomainExpired = "domain_expired",
+    DomainOnHold = "domain_on_hold",
+    DomainReregistered = "domain_reregistered",
+    DomainChangedHands = "domain_changed_hands",
+    DomainExpiring = "domain_expiring",
+    DomainUnresolvable = "domain_unresolvable",
+    DomainUnknown = "domain_unknown",
+    TooManyRequests = "too_many_requests",
+}
+
+impl Reason {
     /// Whether it is the request that is at fault, whoever it is for. Such a request is refused in every mode: there is nothing to imitate.
     #[must_use]
     pub(crate) const fn is_of_request(self) -> bool {

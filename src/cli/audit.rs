@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reset_gatekeeper::audit::{Head, VerifyError, verify_up_to};
 use serde_json::Value;
 
-use super::{Failure, chain, configuration, serve};
+use super::{Failure, chain, configuration, stores};
 
 /// What can be done with an audit log.
 #[derive(Subcommand)]
@@ -87,9 +87,9 @@ async fn verify_all(files: &[PathBuf], config: Option<&Path>) -> Result<ExitCode
 
 /// The log of a configuration, and how far it had got.
 async fn kept(config: &Path) -> Result<Option<(PathBuf, Head)>, Failure> {
-    let site = configuration(Some(config))?.site()?;
-    let head = serve::state(&site).await?.audit_head(&site.audit).await?;
-    Ok(head.map(|head| (site.audit, head)))
+    let stores = configuration(Some(config))?.stores()?;
+    let head = stores::state(&stores).await?.audit_head(&stores.audit).await?;
+    Ok(head.map(|head| (stores.audit, head)))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

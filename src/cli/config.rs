@@ -26,6 +26,8 @@ impl ConfigCommand {
         config.sources()?;
         if config.is_of_site() {
             config.site()?;
+        } else if config.sweep().is_some() {
+            config.swept_stores()?;
         }
         write!(std::io::stdout().lock(), "{}", config.effective()?)?;
         Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use reset_gatekeeper::audit::Tracing;
 use reset_gatekeeper::{Gatekeeper, Identifier, Mailbox};
 
 use super::sources::sources;
-use super::{Failure, chain, configuration, serve};
+use super::{Failure, chain, configuration, stores};
 
 /// What the arguments of `verified` may be.
 #[derive(Args)]
@@ -26,13 +26,13 @@ impl Verified {
     /// Ends an un-verification that is kept in the state, and sets the moment after which a new registration of the domain counts.
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let config = configuration(Some(&self.config))?;
-        let site = config.site()?;
-        if site.state.is_none() {
+        let stores = config.stores()?;
+        if stores.state.is_none() {
             return Err(Failure::from(NoState));
         }
         let mailbox = Mailbox::parse(&self.email)?;
-        let state = serve::state(&site).await?;
-        let directory = Arc::new(serve::directory(&config, &site, state.clone()).await?);
+        let state = stores::state(&stores).await?;
+        let directory = Arc::new(stores::directory(&config, &stores, state.clone()).await?);
         if directory.verified(mailbox.as_str()).await? {
             println!("{} is verified as of now", mailbox.as_str());
             let builder = Gatekeeper::builder().directory(Arc::clone(&directory)).domains(sources(&config, true).await?);

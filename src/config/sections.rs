@@ -10,7 +10,7 @@ use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
-use super::text::{Bytes, Network, OneOrMany, Resolver, Span, Text, Upstream};
+use super::text::{Bytes, Interval, Network, OneOrMany, Rate, Resolver, Share, Span, Text, Upstream};
 use crate::address::RegistrableDomain;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::IANA_BOOTSTRAP;
@@ -42,8 +42,8 @@ pub(super) struct Sections {
     pub(super) state: Option<Spanned<StateSection>>,
     pub(super) domains: Domains,
     pub(super) policy: PolicySection,
-    #[serde(skip_serializing)]
-    pub(super) sweep: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sweep: Option<SweepSection>,
     pub(super) audit: AuditSection,
 }
 
@@ -310,6 +310,27 @@ impl Default for PolicySection {
 pub(super) enum OnUnknown {
     Block,
     Allow,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SweepSection {
+    pub(super) every: Text<Interval>,
+    pub(super) recheck_after: Text<Interval>,
+    pub(super) rate: Text<Rate>,
+    pub(super) brake: Text<Share>,
+}
+
+/// As [`SweepSettings`](crate::SweepSettings) has it.
+impl Default for SweepSection {
+    fn default() -> Self {
+        Self {
+            every: Text::written("24h", Interval(Duration::from_secs(86_400))),
+            recheck_after: Text::written("30d", Interval(Duration::from_secs(30 * 86_400))),
+            rate: Text::written("10/s", Rate(10.0)),
+            brake: Text::written("10%", Share(0.1)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

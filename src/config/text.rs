@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limit::Limit;
+
 /// A value and the text that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text<T> {
@@ -22,6 +24,18 @@ pub(super) struct Text<T> {
 impl<T: fmt::Display> Text<T> {
     pub(super) fn from_valid(value: T) -> Self {
         Self { text: value.to_string(), value }
+    }
+}
+
+impl<T> Text<T> {
+    /// `value`, which is written as `text`.
+    pub(super) fn written(text: &str, value: T) -> Self {
+        Self { text: text.to_owned(), value }
+    }
+
+    /// The text, as it was written.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
@@ -84,6 +98,46 @@ impl<'de> Deserialize<'de> for Span {
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+/// After how long something is done again: a duration above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Interval(pub(super) Duration);
+
+impl FromStr for Interval {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let interval = humantime::parse_duration(text).ok().filter(|interval| !interval.is_zero());
+        interval.map(Self).ok_or("it is no duration above zero such as \"90s\", \"12h\" or \"14d\"")
+    }
+}
+
+/// `"10/s"`: how many a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rate(pub(super) f64);
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let limit = text.parse::<Limit>().map_err(|_| "it is no rate such as \"10/s\": a number from 1 on, and one of s, m, h, d")?;
+        Ok(Self(limit.per_second()))
+    }
+}
+
+/// `"10%"`: a part of all, which are 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share(pub(super) f64);
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+        percent.map(|percent| Self(percent / 100.0)).ok_or("it is no share such as \"10%\": from 0% to 100%")
     }
 }
 

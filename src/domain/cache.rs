@@ -4,8 +4,8 @@
 //!    registry may have renewed the domain. From three quarters of that age on, a use has it asked for anew behind the caller's back.
 //! 2. A report that is older than the moment that a caller needs it to be younger than is no evidence for that caller: it asks again.
 //! 3. However many callers wait for one domain, one question is asked. It goes on when a caller gives up, or its time runs out.
-//! 4. While the sources fail, a report of up to `stale_for` stands in, marked stale, but not past the end that it states. What the DNS alone tells meanwhile
-//!    is laid over it. A domain of one of the large [mailbox providers](providers) is never waited for while such a report may stand in.
+//! 4. While the sources fail, a report of up to `stale_for` stands in, marked stale, but not past the end that it states; and so does an older one, where the DNS was seen
+//!    within that time, or fifteen days, to lead where it did when it was made. What the DNS alone tells meanwhile is laid over it. A domain of one of the large [mailbox providers](providers) is never waited for while such a report may stand in.
 //! 5. A source that failed is left alone for as long as it says, else for a second.
 //! 6. At most `capacity` domains are kept; one that was not used since the last round makes place for a new one.
 //! 7. What outlives the process and is shared by replicas stands behind the memory: it is read before a source is asked, and written when one answered.
@@ -43,6 +43,9 @@ const KEEPING: Duration = Duration::from_millis(500);
 /// How long a report is fresh that says that no mail can reach a name: resolvers have hiccups.
 const DOUBT: Duration = Duration::from_secs(60);
 
+/// A sweep polls delegations every two weeks, so a confirmation holds for so long at least.
+const POLLED_EACH: Duration = Duration::from_secs(15 * 86_400);
+
 /// How many failures are kept before those that are over are looked for.
 const FAILURES: usize = 10_000;
 
@@ -52,7 +55,7 @@ const FAILURES: usize = 10_000;
 pub struct CacheSettings {
     /// Reports younger than this are not asked for again. One hour by default.
     pub fresh_for: Duration,
-    /// A report of up to this age may stand in while the source fails. Seven days by default.
+    /// A report of up to this age may stand in while the source fails. Seven days by default. So may one that a sweep's poll of the DNS confirmed that long, or fifteen days, ago.
     pub stale_for: Duration,
     /// How long a caller waits for the source. Two seconds by default.
     pub timeout: Duration,
@@ -83,6 +86,8 @@ pub struct Remembered {
     pub history: Arc<History>,
     /// When the sources were asked, to the microsecond.
     pub checked_at: SystemTime,
+    /// When the DNS was last seen to lead where it did when the report was made. `None` where nobody looked since.
+    pub confirmed_at: Option<SystemTime>,
 }
 
 /// What stands behind the memory.
@@ -205,6 +210,21 @@ impl Cache {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Who is asked.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn source(&self) -> Arc<dyn DomainSource> {
+        Arc::clone(&self.shared.source)
+    }
+
+    /// Replaces what is remembered of `domain`, where anything is, by what was found by other ways.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn learn(&self, domain: &RegistrableDomain, remembered: Remembered) {
+        let key = self.shared.fingerprint.of(domain.as_str());
+        if self.shared.domains.entries.get(&key).is_some() {
+            self.shared.domains.learn(key, remembered.into());
+        }
     }
 
     pub(crate) fn has_store(&self) -> bool {
@@ -336,7 +356,7 @@ impl Shared {
     async fn keep(&self, question: &Question, known: &Known) -> Option<Known> {
         let (Question::Domain(domain), Some(store)) = (question, &self.store) else { return None };
         let Known { report, history, checked_at, .. } = known.clone();
-        let remembered = Remembered { report, history, checked_at };
+        let remembered = Remembered { report, history, checked_at, confirmed_at: None };
         let late = |_| Err(SourceError::Timeout { domain: domain.as_str().into(), limit: KEEPING });
         match tokio::time::timeout(KEEPING, store.keep(domain, &remembered)).await.unwrap_or_else(late) {
             Ok(kept) if kept.checked_at >= known.checked_at => Some(Known::from(kept)),
@@ -375,8 +395,10 @@ impl Memory {
         let joined = match self.entries.get(&key) {
             Some(known) => {
                 let history = Arc::new(known.history.merged(&kept.history));
+                // The store's word: it may have been taken back, or have come of a clock that was ahead.
+                let confirmed_at = kept.confirmed_at;
                 let mut later = if known.checked_at < kept.checked_at { kept } else { known };
-                later.history = history;
+                (later.history, later.confirmed_at) = (history, confirmed_at);
                 later
             }
             None => kept,
@@ -406,7 +428,8 @@ impl Memory {
     /// A report that may stand in.
     fn stale(&self, key: &Key, since: SystemTime, now: SystemTime, settings: &CacheSettings) -> Option<Sighting> {
         let known = self.entries.get(key)?;
-        let is_young = known.age(now, LONGEST_REST) <= settings.stale_for;
+        let is_young = known.age(now, LONGEST_REST) <= settings.stale_for
+            || known.is_confirmed(settings.stale_for.max(POLLED_EACH), now, LONGEST_REST);
         (known.checked_at >= since && is_young && !known.has_run_out(now)).then(|| known.sighting(true, true))
     }
 
@@ -456,7 +479,9 @@ impl Question {
 
 impl From<Remembered> for Known {
     fn from(remembered: Remembered) -> Self {
-        Self::new(remembered.report, remembered.history, remembered.checked_at)
+        let mut known = Self::new(remembered.report, remembered.history, remembered.checked_at);
+        known.confirmed_at = remembered.confirmed_at;
+        known
     }
 }
 

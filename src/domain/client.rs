@@ -5,7 +5,8 @@
 //!    between check and use (DNS rebinding) leads nowhere. `allow_insecure` lifts both, for tests.
 //! 3. Bodies of over a mebibyte and answers of over ten seconds are cut off. At most 64 questions are under way at a time, and at most eight
 //!    to one server, so that one which hangs keeps nobody from asking the others.
-//! 4. A server is asked sixteen times a second, and a hundred times at once after a pause. Who comes too early waits, ten seconds at most; more fail at once.
+//! 4. A server is asked sixteen times a second, and a hundred times at once after a pause. Who comes too early waits, ten seconds at most; more fail at once. Where the
+//!    [pace](Pace) is set higher, more are under way.
 //! 5. A server that answers 429 or 503 with `Retry-After` (RFC 9110 §10.2.3, RFC 7480 §5.5) is not asked before that is over. Meanwhile questions fail at
 //!    once, as the answer did, with the time that is left.
 //! 6. A question is asked a second time, a moment later, where the server can't be connected to or broke off before any answer, and where it answered 502,
@@ -19,6 +20,7 @@
 //! to do, so twice the questions would make slow servers slower. Who waits is served by what the cache remembers instead.
 
 mod breaker;
+mod pace;
 mod server;
 pub(super) mod wait;
 
@@ -36,12 +38,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use tokio::sync::Semaphore;
 
+pub(super) use self::pace::Pace;
 use self::server::{Server, Servers};
 use crate::answer;
 use crate::domain::SourceError;
 
 const MAX_BODY: usize = 1 << 20;
-const MAX_QUESTIONS: usize = 64;
 const MAX_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,11 +74,11 @@ struct Failed {
 }
 
 impl Client {
-    pub(super) fn new(allow_insecure: bool) -> Result<Self, SourceError> {
+    pub(super) fn new(allow_insecure: bool, pace: Pace) -> Result<Self, SourceError> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
-            .pool_max_idle_per_host(4)
+            .pool_max_idle_per_host(pace.under_way() / 2)
             .no_proxy()
             .user_agent(concat!("reset-gatekeeper/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::custom(move |attempt| follow(attempt, allow_insecure)));
@@ -84,8 +86,8 @@ impl Client {
             builder = builder.dns_resolver(Arc::new(PublicAddresses));
         }
         let http = builder.build().map_err(|error| transport("the HTTP client", error))?;
-        let permits = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Ok(Self { http, permits, servers: Arc::default(), allow_insecure })
+        let permits = Arc::new(Semaphore::new(pace.under_way_in_all()));
+        Ok(Self { http, permits, servers: Arc::new(Servers::new(pace)), allow_insecure })
     }
 
     /// Whether `url` may be asked.

@@ -342,7 +342,8 @@ fn is_other<T: PartialEq>(now: Option<&T>, before: Option<&T>) -> bool {
     matches!((now, before), (Some(now), Some(before)) if now != before)
 }
 
-fn operators(servers: &[String]) -> Vec<String> {
+/// Who runs `servers`: the registrable domains of their names, sorted.
+pub(crate) fn operators(servers: &[String]) -> Vec<String> {
     let operator = |server: &String| RegistrableDomain::of(server).map_or_else(|_| server.clone(), |domain| domain.as_str().to_owned());
     let mut operators: Vec<String> = servers.iter().map(operator).collect();
     operators.sort_unstable();

@@ -10,6 +10,7 @@
 //!    name beside it is asked about that nobody can have registered. If mail reaches that by the same servers, or as little, nothing is said about either.
 //! 5. The system's resolver may be that of a network which has only its own names. So where it denies a name, it must know the top-level domain, or it could not tell. One
 //!    that was set for this is taken at its word.
+//! 6. Where the DNS leads for a name is one question, about name servers. Only a name that it denies is asked about again, by rules 1 and 5.
 //!
 //! What is trusted is the resolver. It should validate DNSSEC, and stand on the same machine or network: nothing protects the answers on the way to here. None is
 //! remembered here; a resolver remembers them as long as their records permit.
@@ -29,7 +30,7 @@ use answer::Answer;
 use servers::{Servers, failed};
 
 use crate::address::RegistrableDomain;
-use crate::domain::{DNS, DomainSource, Mail, Report, SourceError};
+use crate::domain::{DNS, Delegation, DomainSource, Mail, Report, SourceError};
 
 const DS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -136,6 +137,17 @@ impl DomainSource for Dns {
         }
         Ok(Some(mail))
     }
+
+    async fn delegation(&self, domain: &RegistrableDomain) -> Result<Option<Delegation>, SourceError> {
+        let name = absolute(domain.as_str())?;
+        let ns = self.ask(&name, RecordType::NS).await?;
+        // As in a report: any other answer about the name outweighs a denial.
+        if !ns.has_name() && !self.ask(&name, RecordType::MX).await.is_ok_and(|mx| mx.has_name()) {
+            self.doubt_absence(domain.as_str()).await?;
+            return Ok(Some(Delegation::Absent));
+        }
+        Ok(Some(Delegation::To(ns.name_servers())))
+    }
 }
 
 /// `host` as a name that no search list is applied to.
@@ -168,9 +180,12 @@ mod tests {
         let gone = RegistrableDomain::of("gone.zz").unwrap();
         assert_eq!(chosen.report(&gone).await.unwrap().in_dns, Some(false));
         assert_eq!(chosen.mail("mail.gone.zz").await.unwrap(), Some(Mail::NoHost));
+        assert_eq!(chosen.delegation(&gone).await.unwrap(), Some(Delegation::Absent));
         assert!(of_system.report(&gone).await.is_err() && of_system.mail("mail.gone.zz").await.is_err());
+        assert!(of_system.delegation(&gone).await.is_err());
         // Where it knows that, it is believed.
         let gone = RegistrableDomain::of("gone.com").unwrap();
         assert_eq!(of_system.report(&gone).await.unwrap().in_dns, Some(false));
+        assert_eq!(of_system.delegation(&gone).await.unwrap(), Some(Delegation::Absent));
     }
 }

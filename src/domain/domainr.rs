@@ -61,6 +61,10 @@ impl DomainSource for Domainr {
         let entry = answer.status.iter().find(|entry| domain.is_named(&entry.domain)).ok_or_else(|| unusable("about another name"))?;
         words::report(SOURCE, &entry.status).ok_or_else(|| unusable("it could not tell"))
     }
+
+    fn servers(&self, _: &RegistrableDomain) -> Vec<String> {
+        vec![self.service.origin()]
+    }
 }
 
 /// Without the client identifier.

@@ -67,6 +67,10 @@ impl DomainSource for Fastly {
         }
         words::report(SOURCE, &answer.status).ok_or_else(|| unusable("it could not tell"))
     }
+
+    fn servers(&self, _: &RegistrableDomain) -> Vec<String> {
+        vec![self.service.origin()]
+    }
 }
 
 /// Without the key.

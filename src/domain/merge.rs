@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::{DNS, DomainSource, Mail, Report, SourceError, Statement, Status};
+use super::{DNS, Delegation, DomainSource, Mail, Report, SourceError, Statement, Status};
 use crate::address::RegistrableDomain;
 use crate::clock::{Clock, SystemClock};
 
@@ -113,6 +113,10 @@ impl Sources {
         self
     }
 
+    fn dns_member(&self) -> Option<&Member> {
+        self.members.iter().find(|member| member.role == Role::Dns)
+    }
+
     /// Whether the registry told, or there is none to wait for.
     fn is_told_by_registry(&self, answers: &Answers) -> bool {
         let registries = || self.members.iter().zip(answers).filter(|(member, _)| member.role == Role::Registry);
@@ -170,10 +174,25 @@ impl DomainSource for Sources {
     }
 
     async fn mail(&self, host: &str) -> Result<Option<Mail>, SourceError> {
-        match self.members.iter().find(|member| member.role == Role::Dns) {
+        match self.dns_member() {
             Some(member) => member.source.mail(host).await,
             None => Ok(None),
         }
+    }
+
+    async fn delegation(&self, domain: &RegistrableDomain) -> Result<Option<Delegation>, SourceError> {
+        match self.dns_member() {
+            Some(member) => member.source.delegation(domain).await,
+            None => Ok(None),
+        }
+    }
+
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        let counting = self.members.iter().filter(|member| member.role != Role::Dns);
+        let mut servers: Vec<String> = counting.flat_map(|member| member.source.servers(domain)).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
     }
 }
 

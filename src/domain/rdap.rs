@@ -20,6 +20,7 @@ mod unasked;
 mod unlisted;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,7 +32,7 @@ use response::{NotFound, read_with_links};
 
 use crate::address::RegistrableDomain;
 use crate::clock::{Clock, SystemClock};
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Pace};
 use crate::domain::{DomainSource, Report, SourceError};
 
 pub use response::read;
@@ -65,7 +66,13 @@ impl Rdap {
     /// Settings other than those of [`Rdap::iana`].
     #[must_use]
     pub fn builder() -> RdapBuilder {
-        RdapBuilder { bootstrap: IANA_BOOTSTRAP.to_owned(), overrides: Vec::new(), allow_insecure: false, starts_without: false }
+        RdapBuilder {
+            bootstrap: IANA_BOOTSTRAP.to_owned(),
+            overrides: Vec::new(),
+            allow_insecure: false,
+            starts_without: false,
+            pace: Pace::default(),
+        }
     }
 
     /// Whether the registry of `domain` has a server, as far as anybody knows: then it has the word about it, and the DNS has none.
@@ -79,8 +86,8 @@ impl Rdap {
         }
     }
 
-    /// The servers for `domain` that may be asked, the first one first. `None` where its registry has none, as far as anybody knows.
-    fn servers(&self, domain: &RegistrableDomain) -> Result<Option<Vec<Url>>, SourceError> {
+    /// The base URLs for `domain` that may be asked, the first one first. `None` where its registry has none, as far as anybody knows.
+    fn bases(&self, domain: &RegistrableDomain) -> Result<Option<Vec<Url>>, SourceError> {
         match self.overrides.find(domain) {
             Some(bases) => Ok(Some(bases.to_vec())),
             None => Ok(self.listed(&*self.bootstrap.services(&self.client)?, domain).map(<[Url]>::to_vec)),
@@ -149,19 +156,30 @@ fn calls_renewals_reregistrations(url: &Url) -> bool {
 impl DomainSource for Rdap {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let suffix = domain.second_level_registry().unwrap_or(domain.top_level());
-        let Some(servers) = self.servers(domain)? else {
+        let Some(bases) = self.bases(domain)? else {
             return Err(SourceError::NoService { top_level: suffix.to_owned() });
         };
         // A registry whose servers may not be asked, as they have no https, is no registry without a service.
         let mut answer = Err(SourceError::Unusable { url: suffix.to_owned(), what: "its registry has no server that may be asked" });
         // RFC 9224 §4: the URLs are alternatives. Only one that can't be reached calls for the next.
-        for base in servers {
+        for base in bases {
             answer = self.ask(&base, domain).await;
             if !matches!(answer, Err(SourceError::Transport { .. })) {
                 break;
             }
         }
         answer
+    }
+
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        let origins = |bases: &[Url]| bases.first().map(|base| base.origin().ascii_serialization());
+        let origin = match (self.overrides.find(domain), self.bootstrap.loaded()) {
+            (Some(bases), _) => origins(bases),
+            (None, Ok(services)) => self.listed(&services, domain).and_then(origins),
+            // Whoever it will be.
+            (None, Err(_)) => Some(SOURCE.to_owned()),
+        };
+        Vec::from_iter(origin)
     }
 }
 
@@ -172,6 +190,7 @@ pub struct RdapBuilder {
     overrides: Vec<(String, String)>,
     allow_insecure: bool,
     starts_without: bool,
+    pace: Pace,
 }
 
 impl RdapBuilder {
@@ -205,12 +224,20 @@ impl RdapBuilder {
         self
     }
 
+    /// How often a server is asked a second, at most; after a pause, a second's worth at once, or a hundred. Sixteen by default, which is as much as registries
+    /// publish that publish a limit. Where it is more, more questions are under way at a time, up to 64 to one server and 256 to all, and more wait: ten seconds' worth.
+    #[must_use]
+    pub const fn pace(mut self, per_second: NonZeroU32) -> Self {
+        self.pace = Pace::new(per_second);
+        self
+    }
+
     /// Loads the bootstrap file.
     ///
     /// # Errors
     /// Where the bootstrap file can't be had or read, or the base URL of an override is none.
     pub async fn build(self) -> Result<Rdap, SourceError> {
-        let client = Client::new(self.allow_insecure)?;
+        let client = Client::new(self.allow_insecure, self.pace)?;
         let mut overrides = Services::default();
         for (suffix, base) in self.overrides {
             let unusable = |what| SourceError::Unusable { url: base.clone(), what };
@@ -260,8 +287,10 @@ mod tests {
             ("example.zz", "", false),
         ] {
             let domain = RegistrableDomain::of(name).unwrap();
-            let first = strict.servers(&domain).unwrap().unwrap_or_default().first().map(Url::to_string).unwrap_or_default();
+            let first = strict.bases(&domain).unwrap().unwrap_or_default().first().map(Url::to_string).unwrap_or_default();
             assert_eq!(first, base, "{name}");
+            let origin = Url::parse(base).ok().map(|base| base.origin().ascii_serialization());
+            assert_eq!(strict.servers(&domain), Vec::from_iter(origin), "{name}");
             assert_eq!(strict.serves(&domain).unwrap(), !base.is_empty() || name == "example.ch", "{name}: one without https is one");
             assert_eq!(lenient.serves(&domain).unwrap(), among_the_insecure, "{name}");
         }

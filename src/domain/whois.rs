@@ -63,6 +63,13 @@ impl Whois {
         self
     }
 
+    /// The server for names below `top_level` and where it is asked, `host:port`. `None` where it has none that is known.
+    fn server_for(&self, top_level: &str) -> Option<(&'static Server, String)> {
+        let server = SERVERS.iter().find(|server| server.top_levels.contains(&top_level))?;
+        let address = self.addresses.get(top_level).cloned().unwrap_or_else(|| format!("{}:{PORT}", server.host));
+        Some((server, address))
+    }
+
     async fn ask(&self, address: &str, question: &str) -> Result<String, SourceError> {
         let failed = |source: std::io::Error| SourceError::Transport { url: format!("whois://{address}"), source: source.into() };
         let permit = self.permits.acquire().await;
@@ -89,12 +96,15 @@ impl DomainSource for Whois {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let top_level = domain.top_level();
         let no_service = || SourceError::NoService { top_level: top_level.to_owned() };
-        let server: &Server = SERVERS.iter().find(|server| server.top_levels.contains(&top_level)).ok_or_else(no_service)?;
-        let address = self.addresses.get(top_level).cloned().unwrap_or_else(|| format!("{}:{PORT}", server.host));
+        let (server, address) = self.server_for(top_level).ok_or_else(no_service)?;
         let question = server.question.replace("{}", domain.as_str());
         let late = |_| SourceError::Timeout { domain: domain.as_str().into(), limit: TIMEOUT };
         let answer = tokio::time::timeout(TIMEOUT, self.ask(&address, &question)).await.map_err(late)??;
         text::read(&answer, domain, server).map_err(|what| SourceError::Unusable { url: format!("whois://{address}"), what })
+    }
+
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        self.server_for(domain.top_level()).map(|(_, address)| format!("whois://{address}")).into_iter().collect()
     }
 }
 

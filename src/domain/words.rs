@@ -122,6 +122,11 @@ impl Service {
         Ok(body)
     }
 
+    /// Who counts the questions.
+    pub(super) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
     pub(super) fn unusable(&self, what: &'static str) -> SourceError {
         SourceError::Unusable { url: self.url.to_string(), what }
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use sqlx::QueryBuilder;
 
-use super::pool::{begin, with};
+use super::pool::with;
 use super::{State, StateError, failed, microseconds, time};
 use crate::account::{Account, AccountId};
 use crate::verdict::Reason;
@@ -29,6 +29,8 @@ type Row = (String, String, Option<i64>, Option<i64>);
 
 const READ: &str = "SELECT account, email, unverified_at, verified_at FROM gatekeeper_unverifications WHERE account IN (";
 
+const ANY: &str = "SELECT 1 FROM gatekeeper_unverifications LIMIT 1";
+
 // One statement, so that of calls at the same moment only one changes the row.
 const UNVERIFY: &str = "INSERT INTO gatekeeper_unverifications AS kept (account, email, unverified_at, reason) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (account, email) DO UPDATE SET unverified_at = excluded.unverified_at, reason = excluded.reason \
@@ -38,6 +40,12 @@ const VERIFY: &str = "INSERT INTO gatekeeper_unverifications (account, email, ve
      ON CONFLICT (account, email) DO UPDATE SET unverified_at = NULL, reason = NULL, verified_at = excluded.verified_at";
 
 impl State {
+    /// Whether anything is known about any account.
+    pub(crate) async fn has_unverifications(&self) -> Result<bool, StateError> {
+        with!(&self.pool, |pool| sqlx::query(ANY).fetch_optional(pool).await.map(|row| row.is_some()))
+            .map_err(failed("looking for un-verifications"))
+    }
+
     /// What is known about any of `accounts`, under whatever address.
     pub(crate) async fn unverifications(&self, accounts: &[Account]) -> Result<Vec<Unverification>, StateError> {
         let mut known = Vec::new();
@@ -74,14 +82,15 @@ impl State {
         let mut keys: Vec<_> = accounts.iter().map(|account| (account.id.as_str(), account.email.to_ascii_lowercase())).collect();
         // In one order, so that two of these never wait for each other.
         keys.sort_unstable();
-        with!(&self.pool, |pool| {
-            let mut transaction = begin(pool).await.map_err(failed())?;
-            for (account, email) in keys {
+        let mut transaction = self.pool.begin().await.map_err(failed())?;
+        for (account, email) in keys {
+            with!(in &mut transaction, |connection| {
                 let query = sqlx::query(VERIFY).bind(account).bind(email).bind(microseconds(at));
-                query.execute(&mut *transaction).await.map_err(failed())?;
-            }
-            transaction.commit().await.map_err(failed())
-        })
+                query.execute(connection).await.map(drop)
+            })
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
     }
 }
 

@@ -1,16 +1,19 @@
 //! What is remembered of domains.
 //!
 //! 1. Of two reports the later one stays; of two histories, what both know together. So replicas may write in any order.
-//! 2. A report that can't be read is as good as none: the domain is asked about again. A history that can't be read can't be had again, so it is an error, and is
-//!    left as it is.
+//! 2. A report that can't be read is as good as none: the domain is asked about again. A history that can't be read can't be had again, so it is an error, and
+//!    is left as it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use tokio::sync::broadcast;
 
-use super::pool::{begin, tell, with};
+use super::pool::{Dialect, Transaction, with};
 use super::{State, StateError, failed, microseconds, time};
 use crate::address::RegistrableDomain;
 use crate::domain::cache::{Remembered, Store};
@@ -18,22 +21,44 @@ use crate::domain::{History, Report, SourceError};
 
 #[derive(sqlx::FromRow)]
 struct Row {
+    name: String,
     checked_at: i64,
     report: String,
     history: String,
+    /// What only a reading asks for.
+    #[sqlx(default)]
+    polled_at: Option<i64>,
 }
 
 /// A time that no row is kept with: the row was not there before.
 const NEVER: i64 = -1;
 
-const READ: &str = "SELECT checked_at, report, history FROM gatekeeper_domains WHERE name = $1";
+const READ: &str =
+    "SELECT name, checked_at, report, history, polled_at FROM gatekeeper_domains LEFT JOIN gatekeeper_watched USING (name) WHERE name = $1";
 
-/// Makes the row if there is none, locks it, and gives what it was.
-const LOCK: &str = "INSERT INTO gatekeeper_domains (name, checked_at, standing, report, history) VALUES ($1, $2, '', '', '') \
-     ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING checked_at, report, history";
+/// Makes the rows that there are not, locks all, and gives what they were. In the order of names, so that two of these never wait for each other.
+fn lock<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "INSERT INTO gatekeeper_domains (name, checked_at, standing, report, history) \
+         SELECT value ->> 'name' AS name, {NEVER}, '', '', '' FROM {} WHERE true ORDER BY name \
+         ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING name, checked_at, report, history",
+        DB::GIVEN
+    ))
+}
 
-const WRITE: &str =
-    "UPDATE gatekeeper_domains SET checked_at = $2, expires_at = $3, standing = $4, report = $5, history = $6 WHERE name = $1";
+fn write<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "UPDATE gatekeeper_domains SET checked_at = CAST(value ->> 'checked_at' AS bigint), expires_at = CAST(value ->> 'expires_at' AS bigint), \
+         standing = value ->> 'standing', report = value ->> 'report', history = value ->> 'history' \
+         FROM {} WHERE name = value ->> 'name'",
+        DB::GIVEN
+    ))
+}
+
+/// Lets the sweep look at a lapse soon that a reset came upon: there may be more accounts on the domain. Whoever looks at it right now may not have seen it:
+/// by -1 it shows that even a time of 0 was set anew.
+const HASTEN: &str = "UPDATE gatekeeper_watched SET due_at = CASE WHEN lease IS NULL THEN 0 ELSE due_at END, \
+     registry_at = CASE WHEN lease IS NULL THEN 0 ELSE -1 END WHERE name = $1";
 
 impl State {
     /// What is kept of `domain`. `None` where nothing is, or its report can't be read: a history is then kept all the same, and what
@@ -46,7 +71,12 @@ impl State {
             .map_err(failed("reading a domain"))?;
         let Some(row) = row else { return Ok(None) };
         let history = Arc::new(row.history(domain)?);
-        Ok(row.report(domain).map(|report| Remembered { report: Arc::new(report), history, checked_at: time(row.checked_at) }))
+        Ok(row.report(domain).map(|report| Remembered {
+            report: Arc::new(report),
+            history,
+            checked_at: time(row.checked_at),
+            confirmed_at: row.polled_at.filter(|polled_at| *polled_at > row.checked_at).map(time),
+        }))
     }
 
     /// Keeps what was found out about `domain`, and gives what is kept from now on: the later of two reports, and all that is known of the past.
@@ -57,23 +87,44 @@ impl State {
     /// Where the state can't be written, or the history that is kept can't be read. Then nothing has changed.
     pub async fn keep_domain(&self, domain: &RegistrableDomain, remembered: &Remembered) -> Result<Remembered, StateError> {
         let failed = || failed("keeping a domain");
-        with!(&self.pool, |pool| {
-            let mut transaction = begin(pool).await.map_err(failed())?;
-            let query = sqlx::query_as(LOCK).bind(domain.as_str()).bind(NEVER);
-            let row: Row = query.fetch_one(&mut *transaction).await.map_err(failed())?;
-            let (kept, is_news) = remembered.joined_with(&row, domain)?;
-            let report = serde_json::to_string(&*kept.report).map_err(StateError::unreadable(domain))?;
-            let history = serde_json::to_string(&*kept.history).map_err(StateError::unreadable(domain))?;
-            let standing = kept.report.standing(kept.checked_at, Duration::ZERO);
-            let query = sqlx::query(WRITE).bind(domain.as_str()).bind(microseconds(kept.checked_at));
-            let query = query.bind(kept.report.ends_at().map(microseconds)).bind(standing.as_str()).bind(report).bind(history);
-            query.execute(&mut *transaction).await.map_err(failed())?;
-            if is_news {
-                tell(&mut transaction, format!("{} {domain}", self.node.id)).await.map_err(failed())?;
-            }
-            transaction.commit().await.map_err(failed())?;
-            Ok(kept)
-        })
+        let mut transaction = self.pool.begin().await.map_err(failed())?;
+        let mut kept = self.keep(&mut transaction, &[(domain, remembered)]).await.map_err(failed())?;
+        let (kept, is_news) = kept.pop().unwrap_or_else(|| Ok((remembered.clone(), false)))?;
+        if is_news {
+            with!(in &mut transaction, |connection| sqlx::query(HASTEN).bind(domain.as_str()).execute(connection).await.map(drop))
+                .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())?;
+        Ok(kept)
+    }
+
+    /// The same for several domains, each given once, within `transaction`, and whether it is news. What is kept of one whose history can't be read has not
+    /// changed.
+    pub(super) async fn keep(
+        &self,
+        transaction: &mut Transaction,
+        found: &[(&RegistrableDomain, &Remembered)],
+    ) -> Result<Vec<Result<(Remembered, bool), StateError>>, sqlx::Error> {
+        let names: Value = found.iter().map(|(domain, _)| json!({ "name": domain.as_str() })).collect();
+        let rows: Vec<Row> = with!(in &mut *transaction, |connection, DB| {
+            sqlx::query_as(lock::<DB>()).bind(names.to_string()).fetch_all(connection).await
+        })?;
+        let rows: HashMap<_, _> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
+        let (mut kept, mut written, mut news) = (Vec::new(), Vec::new(), Vec::new());
+        for (domain, remembered) in found {
+            let row = rows.get(domain.as_str()).ok_or(sqlx::Error::RowNotFound)?;
+            kept.push(remembered.joined_with(row, domain).and_then(|(kept, is_news)| {
+                written.push(kept.written(domain)?);
+                news.extend(is_news.then_some(*domain));
+                Ok((kept, is_news))
+            }));
+        }
+        let written = Value::from(written).to_string();
+        with!(in &mut *transaction, |connection, DB| sqlx::query(write::<DB>()).bind(written).execute(connection).await.map(drop))?;
+        for domain in news {
+            transaction.tell(format!("{} {domain}", self.node.id)).await?;
+        }
+        Ok(kept)
     }
 }
 
@@ -94,6 +145,18 @@ impl Store for State {
 }
 
 impl Remembered {
+    /// As a row.
+    fn written(&self, domain: &RegistrableDomain) -> Result<Value, StateError> {
+        Ok(json!({
+            "name": domain.as_str(),
+            "checked_at": microseconds(self.checked_at),
+            "expires_at": self.report.ends_at().map(microseconds),
+            "standing": self.report.standing(self.checked_at, Duration::ZERO).as_str(),
+            "report": serde_json::to_string(&*self.report).map_err(StateError::unreadable(domain))?,
+            "history": serde_json::to_string(&*self.history).map_err(StateError::unreadable(domain))?,
+        }))
+    }
+
     /// What this and `row` amount to together, and whether this is news to who knew the row.
     fn joined_with(&self, row: &Row, domain: &RegistrableDomain) -> Result<(Self, bool), StateError> {
         let is_lapsed = self.report.phase(self.checked_at, Duration::ZERO).is_lapsed();
@@ -108,7 +171,7 @@ impl Remembered {
         if row.checked_at >= checked_at
             && let Some(report) = row.report(domain)
         {
-            joined = Self { report: Arc::new(report), checked_at: time(row.checked_at), ..joined };
+            joined = Self { report: Arc::new(report), checked_at: time(row.checked_at), confirmed_at: None, ..joined };
         }
         Ok((joined, is_lapsed || self.history.lapsed_at() > before.lapsed_at()))
     }

@@ -46,6 +46,9 @@ async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 impl Dialect for Postgres {
     // Whatever the database's own default is: what waited for a row must see it as it is then.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    const GIVEN: &'static str = "json_array_elements(CAST($1 AS json)) AS given (value)";
+    const LOCKING: &'static str = "FOR UPDATE";
+    const SKIPPING: &'static str = "FOR UPDATE SKIP LOCKED";
 
     async fn tell(connection: &mut PgConnection, news: String) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(news).execute(connection).await.map(drop)

@@ -38,6 +38,10 @@ async fn connect(options: SqliteConnectOptions, pool: SqlitePoolOptions) -> Resu
 impl Dialect for Sqlite {
     // What is read first and written then must not find that another process wrote in between.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const GIVEN: &'static str = "json_each($1) AS given";
+    // Who writes has the whole file.
+    const LOCKING: &'static str = "";
+    const SKIPPING: &'static str = "";
 
     async fn tell(_: &mut SqliteConnection, _: String) -> Result<(), sqlx::Error> {
         // Who shares the file reads it.

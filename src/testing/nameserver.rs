@@ -35,6 +35,8 @@ pub enum DnsFault {
     WrongId,
     /// Answers with servers that are to be asked instead.
     Referral,
+    /// Answers that the name does not exist (NXDOMAIN), even where it does.
+    Deny,
     /// Answers as it should, but gives an address to names that do not exist.
     Rewrite,
 }
@@ -219,6 +221,7 @@ impl State {
             None | Some(DnsFault::Rewrite) => self.fill(&mut response, host, question.query_type(), fault.is_some()),
             Some(DnsFault::ServFail) => response.metadata.response_code = ResponseCode::ServFail,
             Some(DnsFault::Refused) => response.metadata.response_code = ResponseCode::Refused,
+            Some(DnsFault::Deny) => response.metadata.response_code = ResponseCode::NXDomain,
             Some(DnsFault::Timeout) => return None,
             Some(DnsFault::Truncate) => response.metadata.truncation = true,
             Some(DnsFault::Garbage) => return Some([&request.id.to_be_bytes(), [0xff; 40].as_slice()].concat()),

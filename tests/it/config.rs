@@ -104,6 +104,20 @@ fn a_mistake_is_told_with_file_line_and_key() {
         ),
         (format!("{SITE}\n[audit]\nformat = \"ocsf\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `ocsf`"),
         (format!("{SITE}\n[directory]\n"), "gatekeeper.toml:20: "),
+        (format!("{SITE}\n[sweep]\nevry = \"1h\"\n"), "gatekeeper.toml:21: `sweep`: unknown field `evry`"),
+        (format!("{SITE}\n[sweep]\nevry = \"1h\"\n"), "did you mean `every`?"),
+        (format!("{SITE}\n[sweep]\nevery = \"daily\"\n"), "gatekeeper.toml:21: `sweep.every`: `daily`: it is no duration"),
+        (format!("{SITE}\n[sweep]\nevery = \"0s\"\n"), "gatekeeper.toml:21: `sweep.every`: `0s`: it is no duration above zero"),
+        (format!("{SITE}\n[sweep]\n\nrecheck_after = 30\n"), "gatekeeper.toml:22: `sweep.recheck_after`: invalid type: integer `30`"),
+        (format!("{SITE}\n[sweep]\nrate = \"0/s\"\n"), "gatekeeper.toml:21: `sweep.rate`: `0/s`: it is no rate such as \"10/s\""),
+        (format!("{SITE}\n[sweep]\nrate = \"10\"\n"), "gatekeeper.toml:21: `sweep.rate`: `10`"),
+        (format!("{SITE}\n[sweep]\nbrake = \"0.1\"\n"), "gatekeeper.toml:21: `sweep.brake`: `0.1`: it is no share such as \"10%\""),
+        (format!("{SITE}\n[sweep]\nbrake = \"101%\"\n"), "gatekeeper.toml:21: `sweep.brake`: `101%`"),
+        (format!("{SITE}\n[sweep]\nbrake = 0.1\n"), "gatekeeper.toml:21: `sweep.brake`: invalid type: floating point `0.1`"),
+        (
+            format!("{}\n[sweep]\n", replaced("page =", "# page =")),
+            "gatekeeper.toml:13: `directory.page` is missing: the sweep goes through all accounts with it",
+        ),
         ("nonsense".to_owned(), "gatekeeper.toml:1: "),
     ] {
         let (exit, printed, said) = check(&text, &[]);
@@ -155,7 +169,25 @@ fn what_this_version_does_not_carry_out_is_said() {
     let text = SITE.replace("upstream =", "admin = \"127.0.0.1:9090\"\nupstream =") + "\n[sweep]\nevery = \"24h\"\n";
     let (exit, _, said) = check(&text, &[]);
     assert_eq!(exit, Some(0));
-    assert!(said.contains("`admin` is not carried out") && said.contains("`sweep` is not carried out"), "{said}");
+    assert!(said.contains("`admin` is not carried out") && !said.contains("`sweep`"), "{said}");
+}
+
+#[test]
+fn a_sweep_is_part_of_what_is_in_effect() {
+    let (exit, printed, _) = check(&format!("{SITE}\n[sweep]\nrate = \"600/m\"\n"), &[("GATEKEEPER__SWEEP__BRAKE", "5%")]);
+    assert_eq!(exit, Some(0));
+    let table: toml::Table = printed.parse().unwrap();
+    let sweep = |key: &str| table["sweep"][key].as_str().unwrap().to_owned();
+    assert_eq!(["every", "recheck_after", "rate", "brake"].map(sweep), ["24h", "30d", "600/m", "5%"]);
+    assert_eq!(check(&printed, &[]).0, Some(0));
+    assert!(!check(SITE, &[]).1.contains("[sweep]"), "without the section, nothing is swept");
+    // An application that answers by itself, and the built-in table, have pages of their own.
+    for directory in ["url = \"https://app.internal/gatekeeper\"", "url = \"sqlite:accounts.db\""] {
+        let (exit, _, said) = check(&format!("[directory]\n{directory}\n[sweep]\n"), &[]);
+        assert_eq!(exit, Some(0), "a file for the sweep alone, {directory}: {said}");
+    }
+    let (exit, _, said) = check("[sweep]\n", &[]);
+    assert!(exit == Some(2) && said.contains("`directory.url` is missing"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use proptest::sample::Index;
 use reset_gatekeeper::RegistrableDomain;
 use reset_gatekeeper::domain::dns::Dns;
-use reset_gatekeeper::domain::{DomainSource, Mail, Report, SourceError};
+use reset_gatekeeper::domain::{Delegation, DomainSource, Mail, Report, SourceError};
 use reset_gatekeeper::testing::{DnsFault, NameServer};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -150,6 +150,17 @@ async fn a_real_servers_answers_about_domains_are_understood() {
     }
     // A referral, which no resolver gives.
     assert!(matches!(dns.report(&domain("lame.com")).await, Err(SourceError::Dns { .. })));
+    assert!(matches!(dns.delegation(&domain("lame.com")).await, Err(SourceError::Dns { .. })));
+    let to = |servers: &[&str]| Delegation::To(servers.iter().map(ToString::to_string).collect());
+    for (name, delegation) in [
+        ("healthy.com", to(&["ns1.host.net", "ns2.host.net"])),
+        ("free.wild", to(&[])),
+        ("alias.com", to(&[])),
+        ("below.com", to(&[])),
+        ("gone.com", Delegation::Absent),
+    ] {
+        assert_eq!(dns.delegation(&domain(name)).await.unwrap(), Some(delegation), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -212,6 +223,8 @@ async fn a_resolver_that_cannot_tell_never_says_gone() {
         for name in ["example.com", "gone.com"] {
             let report = dns.report(&domain(name)).await;
             assert!(matches!(report, Err(SourceError::Dns { .. })), "{fault:?}: {report:?}");
+            let delegation = dns.delegation(&domain(name)).await;
+            assert!(matches!(delegation, Err(SourceError::Dns { .. })), "{fault:?}: {delegation:?}");
         }
         assert!(matches!(dns.mail("example.com").await, Err(SourceError::Dns { .. })), "{fault:?}");
         resolver.fault(None);
@@ -219,6 +232,38 @@ async fn a_resolver_that_cannot_tell_never_says_gone() {
         assert_eq!(said(&dns.report(&domain("gone.com")).await.unwrap()), (Some(false), Some(Mail::NoHost)), "{fault:?}");
     }))
     .await;
+}
+
+#[tokio::test]
+async fn where_the_dns_leads_is_one_question_and_a_denial_is_asked_about_twice() {
+    let (resolver, dns) = resolver().await;
+    resolver.delegate("example.com", ["NS2.Host.net", "ns1.host.net"]);
+    resolver.mail("direct.com", Mail::Accepted);
+    resolver.alias("alias.com", "example.com");
+    let to = |servers: &[&str]| Delegation::To(servers.iter().map(ToString::to_string).collect());
+    for (name, delegation, questions) in [
+        ("example.com", to(&["ns1.host.net", "ns2.host.net"]), 1),
+        ("direct.com", to(&[]), 1),
+        // RFC 1034 §3.6.2: the name servers at its end are not its own.
+        ("alias.com", to(&[]), 1),
+        ("gone.com", Delegation::Absent, 2),
+    ] {
+        assert_eq!(dns.delegation(&domain(name)).await.unwrap(), Some(delegation), "{name}");
+        assert_eq!(resolver.questions(name), questions, "{name}");
+    }
+    assert_eq!(resolver.all_questions(), 5);
+}
+
+/// As servers do that know MX records alone.
+#[tokio::test]
+async fn a_name_that_is_denied_for_want_of_one_kind_of_record_is_there() {
+    let (resolver, dns) = resolver().await;
+    resolver.fault_for("NS", DnsFault::Deny);
+    assert_eq!(dns.delegation(&domain("example.com")).await.unwrap(), Some(Delegation::To(Vec::new())));
+    assert_eq!(dns.report(&domain("example.com")).await.unwrap().in_dns, Some(true));
+    resolver.fault_for("MX", DnsFault::Deny);
+    assert_eq!(dns.delegation(&domain("example.com")).await.unwrap(), Some(Delegation::Absent));
+    assert_eq!(dns.report(&domain("example.com")).await.unwrap().in_dns, Some(false));
 }
 
 #[tokio::test]

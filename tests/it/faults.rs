@@ -235,6 +235,10 @@ impl DomainSource for Switch {
         let rdap = Arc::clone(&self.0.lock().unwrap());
         rdap.report(domain).await
     }
+
+    fn servers(&self, domain: &RegistrableDomain) -> Vec<String> {
+        self.0.lock().unwrap().servers(domain)
+    }
 }
 
 fn domain(name: &str) -> RegistrableDomain {
@@ -354,6 +358,21 @@ async fn a_server_is_asked_no_faster_than_its_pace() {
     assert_eq!(registry.all_questions(), 115);
     // The bootstrap file was one of the hundred, so the last of these is the sixteenth to wait.
     assert!(start.elapsed() >= Duration::from_millis(990), "{:?}", start.elapsed());
+}
+
+/// Of as many questions the default pace would let a hundred through, let 160 wait for ten seconds, and spare the server the rest.
+#[tokio::test]
+async fn a_server_that_may_be_asked_more_often_is() {
+    let registry = registry().await;
+    let rdap = Rdap::builder().bootstrap(registry.bootstrap_url()).allow_insecure(true).pace(400.try_into().unwrap());
+    let rdap = rdap.build().await.unwrap();
+    let names: Vec<_> = (0..1_000).map(|number| domain(&format!("d{number}.com"))).collect();
+    let start = tokio::time::Instant::now();
+    let answers = futures_util::future::join_all(names.iter().map(|name| rdap.report(name))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(registry.all_questions(), 1_000);
+    // Four hundred at once, the bootstrap file among them, and the last of these is the 601st to wait.
+    assert!(start.elapsed() >= Duration::from_millis(1_490), "{:?}", start.elapsed());
 }
 
 /// A server that begins to answer and breaks off has failed, however its answer began.

@@ -32,4 +32,7 @@ mod sources;
 mod stage;
 mod state;
 mod status;
+mod sweep;
+mod sweep_cli;
+mod sweeping;
 mod whois;

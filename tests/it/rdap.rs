@@ -365,6 +365,26 @@ async fn whether_a_server_is_known_cannot_be_told_without_the_bootstrap_file() {
     assert!(rdap.serves(&domain("example.io")).unwrap());
 }
 
+/// A sweep asks each server at a pace of its own.
+#[tokio::test]
+async fn the_server_that_counts_the_questions_is_named_by_its_origin() {
+    let registry = Registry::start().await.unwrap();
+    registry.register("example.com", time("2009-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+    let base = registry.base_url();
+    let rdap = || Rdap::builder().bootstrap(registry.bootstrap_url()).allow_insecure(true).server("io", "http://127.0.0.1:9/rdap/io");
+    let asked = rdap().build().await.unwrap();
+    for (name, servers) in
+        [("example.com", vec![base.trim_end_matches('/')]), ("example.io", vec!["http://127.0.0.1:9"]), ("example.zz", vec![])]
+    {
+        assert_eq!(asked.servers(&domain(name)), servers, "{name}");
+    }
+    assert!(rdap().build().await.unwrap().unasked().servers(&domain("example.com")).is_empty());
+    let unloaded = Rdap::builder().bootstrap("http://127.0.0.1:9/dns.json").starts_without_bootstrap(true).allow_insecure(true);
+    let unloaded = unloaded.server("io", "http://127.0.0.1:9/").build().await.unwrap();
+    assert_eq!(unloaded.servers(&domain("example.com")), ["rdap"], "whoever it will be");
+    assert_eq!(unloaded.servers(&domain("example.io")), ["http://127.0.0.1:9"]);
+}
+
 /// A site that starts while IANA can't be reached must not be without the list for good.
 #[tokio::test]
 async fn who_asks_no_registry_loads_the_bootstrap_file_later_too() {

@@ -1,26 +1,31 @@
 //! What the state keeps of domains, for itself and for the replicas that share it: in SQLite, and in PostgreSQL.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use reset_gatekeeper::domain::cache::Remembered;
 use reset_gatekeeper::domain::{History, Report, Signal};
-use reset_gatekeeper::testing::time;
-use reset_gatekeeper::{RegistrableDomain, State, StateError};
+use reset_gatekeeper::testing::{Fault, Registry, SetClock, time};
+use reset_gatekeeper::{Clock, Gatekeeper, Policy, Reason, RegistrableDomain, State, StateError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use crate::postgres;
+use crate::stage::{Accounts, NOW, Recorder, VERIFIED};
 use crate::state::{Place, promised_of_both};
 
+const DAY: Duration = Duration::from_secs(86_400);
 const FIRST: &str = "2026-01-01T12:00:00Z";
 const THEN: &str = "2026-01-31T12:00:00Z";
 const LATER: &str = "2026-02-10T12:00:00.123456Z";
 
 promised_of_both! {
+    a_report_that_the_dns_confirmed_stands_in_for_longer,
+    a_report_that_the_dns_confirmed_is_no_fresher_for_it,
+    a_confirmation_is_younger_than_the_report,
     a_domain_is_kept_and_shared,
     the_later_report_and_both_histories_stay,
     nothing_is_lost_when_many_write_at_once,
@@ -48,7 +53,7 @@ fn remembered(reports: &[(Report, &str)]) -> Remembered {
         history = history.after(report, time(at));
     }
     let (report, at) = reports.last().unwrap();
-    Remembered { report: Arc::new(report.clone()), history: Arc::new(history), checked_at: time(at) }
+    Remembered { report: Arc::new(report.clone()), history: Arc::new(history), checked_at: time(at), confirmed_at: None }
 }
 
 fn lapsed(at: &str) -> Remembered {
@@ -145,6 +150,89 @@ async fn a_damaged_history_is_an_error_and_is_left_alone(mut place: Place) {
         assert!(matches!(kept, Err(StateError::Unreadable { .. })), "{kept:?}");
     }
     state.keep_domain(&domain("example.org"), &lapsed(FIRST)).await.unwrap();
+}
+
+/// Writes that the DNS was seen at this moment to lead where it did, as the sweep of any process does.
+async fn confirm(place: &mut Place, name: &str, at: SystemTime) {
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+    place
+        .run(&format!(
+            "DELETE FROM gatekeeper_watched WHERE name = '{name}'; \
+             INSERT INTO gatekeeper_watched (name, accounts, undated, pass, first_pass, counted, counted_undated, due_at, registry_at, poll_after, \
+             polled_at, operators, failures, told) VALUES ('{name}', 1, 0, 1, 1, 1, 0, 0, 0, 0, {at}, '', 0, '')"
+        ))
+        .await;
+}
+
+async fn a_report_that_the_dns_confirmed_stands_in_for_longer(mut place: Place) {
+    let (registry, clock, audit) = (Registry::start().await.unwrap(), SetClock::at(NOW), Arc::<Recorder>::default());
+    registry.register("example.com", time("2009-01-01T00:00:00Z"), time(NOW) + 60 * DAY);
+    let accounts = Arc::<Accounts>::default();
+    accounts.insert("a@example.com", true, Some(VERIFIED));
+    let builder = Gatekeeper::builder().directory(Arc::clone(&accounts)).domains(registry.rdap().await.unwrap());
+    let mut policy = Policy::default();
+    policy.expiring_within = DAY;
+    let builder = builder.audit(Arc::clone(&audit)).clock(clock.clone()).state(place.state().await).policy(policy);
+    let gatekeeper = builder.build().unwrap();
+    let reasons = async || {
+        // Whoever failed is left alone for a second.
+        clock.advance(Duration::from_secs(2));
+        gatekeeper.assess("a@example.com").await.unwrap().reasons().to_vec()
+    };
+    assert_eq!(reasons().await, []);
+    registry.fault(Fault::Status(500, None));
+
+    clock.advance(20 * DAY);
+    assert_eq!(reasons().await, [Reason::DomainUnknown]);
+    confirm(&mut place, "example.com", clock.now() - 16 * DAY).await;
+    assert_eq!(reasons().await, [Reason::DomainUnknown], "that is too long ago as well");
+    confirm(&mut place, "example.com", clock.now() + DAY).await;
+    assert_eq!(reasons().await, [Reason::DomainUnknown], "nobody knows when that was");
+    confirm(&mut place, "example.com", clock.now() - DAY).await;
+    assert_eq!(reasons().await, []);
+    assert!(audit.last().domain.unwrap().stale);
+    clock.advance(5 * DAY);
+    assert_eq!(reasons().await, [], "memory knows of it by now");
+    clock.advance(10 * DAY);
+    assert_eq!(reasons().await, [Reason::DomainUnknown]);
+
+    // Never past the end that the report states.
+    clock.set(time(NOW) + 58 * DAY);
+    confirm(&mut place, "example.com", clock.now() - DAY).await;
+    assert_eq!(reasons().await, []);
+    clock.set(time(NOW) + 60 * DAY);
+    confirm(&mut place, "example.com", clock.now() - DAY).await;
+    assert_eq!(reasons().await, [Reason::DomainExpired]);
+}
+
+async fn a_report_that_the_dns_confirmed_is_no_fresher_for_it(mut place: Place) {
+    let (registry, clock) = (Registry::start().await.unwrap(), SetClock::at(NOW));
+    registry.register("example.com", time("2009-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+    let accounts = Arc::<Accounts>::default();
+    accounts.insert("a@example.com", true, Some(VERIFIED));
+    let builder = Gatekeeper::builder().directory(accounts).domains(registry.rdap().await.unwrap());
+    let gatekeeper = builder.audit(Arc::<Recorder>::default()).clock(clock.clone()).state(place.state().await).build().unwrap();
+    assert!(gatekeeper.assess("a@example.com").await.unwrap().is_allowed());
+    clock.advance(DAY);
+    confirm(&mut place, "example.com", clock.now()).await;
+    registry.lapse("example.com");
+    assert_eq!(gatekeeper.assess("a@example.com").await.unwrap().reasons(), [Reason::DomainRedemption]);
+}
+
+async fn a_confirmation_is_younger_than_the_report(mut place: Place) {
+    let (state, name) = (place.state().await, domain("example.com"));
+    let found_out = remembered(&[(registered("1"), THEN)]);
+    state.keep_domain(&name, &found_out).await.unwrap();
+    for (at, is_one) in [(FIRST, false), (THEN, false), (LATER, true)] {
+        confirm(&mut place, "example.com", time(at)).await;
+        let confirmed_at = is_one.then(|| time(at));
+        assert_eq!(state.domain(&name).await.unwrap(), Some(Remembered { confirmed_at, ..found_out.clone() }), "{at}");
+    }
+    assert_eq!(state.domain(&domain("example.org")).await.unwrap(), None);
+    // The report that it was about is none any more.
+    let later = remembered(&[(registered("2"), "2026-02-11T12:00:00Z")]);
+    state.keep_domain(&name, &later).await.unwrap();
+    assert_eq!(state.domain(&name).await.unwrap().unwrap().confirmed_at, None);
 }
 
 /// A database of its own, and so a channel of its own.

@@ -129,7 +129,7 @@ async fn a_lapse_that_the_state_knows_outweighs_a_report_that_stands_in() {
     assert_eq!(reasons(&replica, "a@example.com").await, [""; 0]);
     let (at, lapsed) = (time(NOW) - Duration::from_secs(60), Report::unregistered("rdap"));
     let history = Arc::new(History::beginning(&lapsed, at));
-    let found = Remembered { report: Arc::new(lapsed), history, checked_at: at };
+    let found = Remembered { report: Arc::new(lapsed), history, checked_at: at, confirmed_at: None };
     state.keep_domain(&RegistrableDomain::of("example.com").unwrap(), &found).await.unwrap();
     scene.registry.fault(Fault::Close);
     scene.clock.advance(Duration::from_secs(7_200));

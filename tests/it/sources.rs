@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use reset_gatekeeper::RegistrableDomain;
 use reset_gatekeeper::domain::cache::{Cache, CacheSettings};
+use reset_gatekeeper::domain::fastly::Fastly;
 use reset_gatekeeper::domain::rdap::Rdap;
-use reset_gatekeeper::domain::{DomainSource, Report, SourceError, Status};
-use reset_gatekeeper::testing::{Fault, Phase, Registry, SetClock, time};
+use reset_gatekeeper::domain::{Delegation, DomainSource, Report, SourceError, Sources, Status};
+use reset_gatekeeper::testing::{Fault, NameServer, Phase, Registry, SetClock, time};
 use serde_json::Value;
 
 use crate::faults::pass;
@@ -522,6 +523,30 @@ async fn a_lookup_that_never_ends_is_given_up_and_tried_again() {
     source.gate.add_permits(1);
     assert!(cache.sighting(&domain("example.com"), SystemTime::UNIX_EPOCH).await.is_ok());
     assert_eq!(source.questions.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn several_sources_have_the_servers_of_all_but_the_dns_which_tells_where_it_leads() {
+    let (registry, resolver) = (registry().await, NameServer::start().await.unwrap());
+    resolver.delegate("example.com", ["ns1.host.net"]);
+    let fastly = |url: &str| Fastly::new("key").unwrap().endpoint(url).unwrap();
+    let own = format!("{}status", registry.base_url());
+    let sources = Sources::new()
+        .registration("fastly", fastly("http://127.0.0.1:9/status"))
+        .registry(registry.rdap().await.unwrap())
+        .registration("domainr", fastly(&own));
+    let example = domain("example.com");
+    assert_eq!(sources.delegation(&example).await.unwrap(), None);
+    let servers = ["http://127.0.0.1:9", registry.base_url().trim_end_matches('/')].map(ToOwned::to_owned);
+    let sorted = |mut servers: Vec<String>| {
+        servers.sort_unstable();
+        servers
+    };
+    assert_eq!(sources.servers(&example), sorted(servers.to_vec()));
+    assert_eq!(sources.clone().dns(fastly("http://127.0.0.1:10/")).servers(&example), sorted(servers.to_vec()), "nobody counts in the DNS");
+    let sources: Arc<dyn DomainSource> = Arc::new(sources.dns(resolver.dns().unwrap()));
+    assert_eq!(sources.delegation(&example).await.unwrap(), Some(Delegation::To(vec!["ns1.host.net".to_owned()])));
+    assert_eq!(Arc::new(sources).delegation(&domain("gone.com")).await.unwrap(), Some(Delegation::Absent));
 }
 
 /// RFC 9224 §4: only a server that can't be reached calls for the next.

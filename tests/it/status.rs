@@ -130,6 +130,13 @@ async fn what_is_no_status_is_no_answer_and_tells_no_secret() {
 }
 
 #[test]
+fn the_server_that_counts_the_questions_is_the_endpoints() {
+    let domain = RegistrableDomain::of("example.com").unwrap();
+    assert_eq!(Fastly::new(SECRET).unwrap().servers(&domain), ["https://api.fastly.com"]);
+    assert_eq!(Domainr::new(SECRET).unwrap().endpoint("http://127.0.0.1:9/v2").unwrap().servers(&domain), ["http://127.0.0.1:9"]);
+}
+
+#[test]
 fn a_key_or_an_endpoint_that_can_not_be_is_an_error() {
     assert!(Fastly::new("two\nlines").is_err());
     for endpoint in ["", "api.example", "ftp://api.example/"] {

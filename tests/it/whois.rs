@@ -215,6 +215,15 @@ async fn an_answer_in_latin_1_or_of_any_length_is_read_as_far_as_it_goes() {
     assert!(asked("example.dk", &answer).await.1.is_ok());
 }
 
+#[test]
+fn the_server_that_counts_the_questions_is_the_registrys() {
+    let whois = Whois::new().server("eu", "127.0.0.1:9");
+    let servers = |name| whois.servers(&RegistrableDomain::of(name).unwrap());
+    assert_eq!(servers("example.co.jp"), ["whois://whois.jprs.jp:43"]);
+    assert_eq!(servers("example.eu"), ["whois://127.0.0.1:9"]);
+    assert_eq!(servers("example.com"), [""; 0]);
+}
+
 #[tokio::test]
 async fn only_known_registries_at_public_addresses_are_asked() {
     let example = |name| RegistrableDomain::of(name).unwrap();

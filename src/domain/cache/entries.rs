@@ -58,6 +58,8 @@ struct Entry {
     checked_at: i64,
     /// The report's, in seconds since 1970, kept here since every look at the report needs it. The highest number where it states none, or one past 2106.
     ends_at: u32,
+    /// When the DNS last confirmed it, in seconds since 1970. 0 where it did not.
+    confirmed_at: u32,
     used: AtomicBool,
 }
 
@@ -67,6 +69,7 @@ pub(super) struct Known {
     pub(super) report: Arc<Report>,
     pub(super) history: Arc<History>,
     pub(super) checked_at: SystemTime,
+    pub(super) confirmed_at: Option<SystemTime>,
     ends_at: u32,
 }
 
@@ -88,6 +91,7 @@ impl Entries {
             report: Arc::clone(&entry.report),
             history: Arc::clone(&entry.history),
             checked_at: time(entry.checked_at),
+            confirmed_at: (entry.confirmed_at > 0).then(|| moment(entry.confirmed_at)),
             ends_at: entry.ends_at,
         })
     }
@@ -99,6 +103,7 @@ impl Entries {
             history: Arc::clone(&known.history),
             checked_at: nanoseconds(known.checked_at),
             ends_at: known.ends_at,
+            confirmed_at: known.confirmed_at.map_or(0, seconds),
             used: AtomicBool::new(false),
         };
         match self.map.entry(key) {
@@ -129,9 +134,8 @@ impl Entries {
 
 impl Known {
     pub(super) fn new(report: Arc<Report>, history: Arc<History>, checked_at: SystemTime) -> Self {
-        let seconds = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let ends_at = report.ends_at().map_or(u32::MAX, |end| u32::try_from(seconds(end)).unwrap_or(u32::MAX));
-        Self { report, history, checked_at: time(nanoseconds(checked_at)), ends_at }
+        let ends_at = report.ends_at().map_or(u32::MAX, seconds);
+        Self { report, history, checked_at: time(nanoseconds(checked_at)), confirmed_at: None, ends_at }
     }
 
     /// Whether the DNS says that no mail can get there.
@@ -141,22 +145,41 @@ impl Known {
 
     /// How old the report is. As old as can be where the clock was put back, so that nobody knows.
     pub(super) fn age(&self, now: SystemTime, tolerance: Duration) -> Duration {
-        match now.duration_since(self.checked_at) {
-            Ok(age) => age,
-            Err(ahead) if ahead.duration() > tolerance => Duration::MAX,
-            Err(_) => Duration::ZERO,
-        }
+        age(self.checked_at, now, tolerance)
+    }
+
+    /// Whether the DNS confirmed it no longer than `span` ago.
+    pub(super) fn is_confirmed(&self, span: Duration, now: SystemTime, tolerance: Duration) -> bool {
+        self.confirmed_at.is_some_and(|confirmed_at| age(confirmed_at, now, tolerance) <= span)
     }
 
     /// Whether the registration, still running when the report was made, has ended by the report's own dates.
     pub(super) fn has_run_out(&self, now: SystemTime) -> bool {
-        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(self.ends_at.into());
+        let end = moment(self.ends_at);
         self.ends_at != u32::MAX && self.checked_at < end && end <= now
     }
 
     pub(super) fn sighting(self, cached: bool, stale: bool) -> Sighting {
         Sighting { report: self.report, history: self.history, checked_at: self.checked_at, cached, stale }
     }
+}
+
+fn age(of: SystemTime, now: SystemTime, tolerance: Duration) -> Duration {
+    match now.duration_since(of) {
+        Ok(age) => age,
+        Err(ahead) if ahead.duration() > tolerance => Duration::MAX,
+        Err(_) => Duration::ZERO,
+    }
+}
+
+/// Whole seconds since 1970, as far as they can be counted.
+fn seconds(time: SystemTime) -> u32 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn moment(seconds: u32) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())
 }
 
 /// Since 1970; negative before it.

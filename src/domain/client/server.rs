@@ -1,31 +1,21 @@
 //! What one server can be asked, and when: how it did, how fast it is asked, and how many questions are under way.
 
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use reqwest::Url;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, FAILURES};
+use super::pace::Pace;
 use crate::domain::SourceError;
-
-/// How many questions to one server are under way at a time.
-pub(super) const UNDER_WAY: usize = 8;
-
-/// Registries that publish a limit have one of some sixteen a second.
-const A_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
-const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
-
-/// How many questions wait for their turn: ten seconds' worth. Their callers go away sooner, and find the answers when they ask again.
-const WAITING: usize = 160;
 
 /// How long a server is left alone that says "too many requests" and not until when.
 const UNSAID_REST: Duration = Duration::from_secs(1);
@@ -40,8 +30,11 @@ const SERVERS: usize = 1024;
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The servers that were asked of late, by origin. The bootstrap file and overrides name a few hundred; links to registrars lead to any number.
-#[derive(Debug, Default)]
-pub(super) struct Servers(DashMap<String, Arc<Server>>);
+#[derive(Debug)]
+pub(super) struct Servers {
+    by_origin: DashMap<String, Arc<Server>>,
+    pace: Pace,
+}
 
 /// One server.
 #[derive(Debug)]
@@ -78,38 +71,40 @@ pub(super) enum Spared {
 }
 
 impl Servers {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { by_origin: DashMap::new(), pace }
+    }
+
     pub(super) fn of(&self, url: &Url) -> Arc<Server> {
         let origin = url.origin().ascii_serialization();
-        if let Some(server) = self.0.get(&origin) {
+        if let Some(server) = self.by_origin.get(&origin) {
             return Arc::clone(&server);
         }
-        if self.0.len() >= SERVERS {
+        if self.by_origin.len() >= SERVERS {
             let now = Instant::now();
-            self.0.retain(|_, server| Arc::strong_count(server) > 1 || !server.is_idle(now));
+            self.by_origin.retain(|_, server| Arc::strong_count(server) > 1 || !server.is_idle(now));
             // So many that are not idle come of somebody's making, and memory is dearer than what they are spared.
-            if self.0.len() >= SERVERS {
-                self.0.retain(|_, server| Arc::strong_count(server) > 1);
+            if self.by_origin.len() >= SERVERS {
+                self.by_origin.retain(|_, server| Arc::strong_count(server) > 1);
             }
         }
-        Arc::clone(&self.0.entry(origin).or_default())
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        let clock = Ticks(Instant::now());
-        Self {
-            health: Mutex::new(Health { breaker: Breaker::default(), rest: None, asked_at: Instant::now() }),
-            pace: RateLimiter::direct_with_clock(Quota::per_second(A_SECOND).allow_burst(AT_ONCE), clock.clone()),
-            clock,
-            waiting: Semaphore::new(WAITING),
-            next: tokio::sync::Mutex::default(),
-            under_way: Semaphore::new(UNDER_WAY),
-        }
+        Arc::clone(&self.by_origin.entry(origin).or_insert_with(|| Arc::new(Server::new(self.pace))))
     }
 }
 
 impl Server {
+    fn new(pace: Pace) -> Self {
+        let clock = Ticks(Instant::now());
+        Self {
+            health: Mutex::new(Health { breaker: Breaker::default(), rest: None, asked_at: Instant::now() }),
+            pace: RateLimiter::direct_with_clock(pace.quota(), clock.clone()),
+            clock,
+            waiting: Semaphore::new(pace.waiting()),
+            next: tokio::sync::Mutex::default(),
+            under_way: Semaphore::new(pace.under_way()),
+        }
+    }
+
     /// Waits until the server may be asked; ten seconds at most for its pace, and for others' questions as long as they take.
     ///
     /// Cancel safe.
@@ -277,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn questions_beyond_the_pace_wait_for_ten_seconds_at_most_or_fail_at_once() {
-        let (server, start) = (Server::default(), Instant::now());
+        let (server, start) = (Server::new(Pace::default()), Instant::now());
         let outcomes = join_all((0..500).map(|_| async { (ask(&server).await, start.elapsed()) })).await;
         let (asked, spared): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, _)| outcome.is_ok());
         assert_eq!(asked.iter().filter(|(_, waited)| waited.is_zero()).count(), 100);
@@ -288,7 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_wants_to_be_left_alone_is() {
-        let server = Server::default();
+        let server = Server::new(Pace::default());
         answer(&server, "one", 429, Some(Duration::from_secs(17)));
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(ask(&server).await, Err(Spared::Rests(429, Duration::from_secs(10))));
@@ -303,7 +298,7 @@ mod tests {
     /// Who waits behind the question that learns it does not ask either.
     #[tokio::test(start_paused = true)]
     async fn a_question_that_waits_is_spared_what_those_before_it_learn() {
-        let (server, one) = (Server::default(), Semaphore::new(1));
+        let (server, one) = (Server::new(Pace::default()), Semaphore::new(1));
         let first = server.enter(&one, "first").await.unwrap();
         let (second, ()) = tokio::join!(server.enter(&one, "second"), async {
             server.heard(503, Some(Duration::from_secs(5)));
@@ -314,7 +309,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_of_the_server_open_the_breaker_and_refusals_never_do() {
-        let server = Server::default();
+        let server = Server::new(Pace::default());
         for status in [400, 403, 404, 429, 501].repeat(4) {
             answer(&server, "refused", status, None);
         }
@@ -333,7 +328,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_callers_gave_up_on_has_failed_them_if_it_had_the_time() {
-        let (server, all) = (Server::default(), all());
+        let (server, all) = (Server::new(Pace::default()), all());
         for (patience, outcome) in [(ENOUGH / 2, Ok(())), (ENOUGH, Err(Spared::Fails(OPEN_FOR)))] {
             for number in 0..FAILURES {
                 let question = number.to_string();
@@ -347,20 +342,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn servers_are_forgotten_once_they_are_idle_and_bounded_in_any_case() {
-        let servers = Servers::default();
+        let servers = Servers::new(Pace::default());
         let of = |number: usize| servers.of(&Url::parse(&format!("https://r{number}.example/x")).unwrap());
         let (resting, used) = (of(0), of(1));
         resting.heard(503, Some(Duration::from_secs(3_600)));
         drop(resting);
         (2..SERVERS).for_each(|number| drop(of(number)));
-        assert_eq!(servers.0.len(), SERVERS);
+        assert_eq!(servers.by_origin.len(), SERVERS);
         tokio::time::advance(IDLE_AFTER).await;
         drop(of(SERVERS));
-        assert_eq!(servers.0.len(), 3, "the new one, the one that is asked right now, and the one that wants to be left alone");
+        assert_eq!(servers.by_origin.len(), 3, "the new one, the one that is asked right now, and the one that wants to be left alone");
         assert!(of(0).is_up().is_err() && Arc::ptr_eq(&used, &of(1)));
         for number in 0..5 * SERVERS {
             of(number).heard(503, Some(Duration::from_secs(3_600)));
-            assert!(servers.0.len() <= SERVERS);
+            assert!(servers.by_origin.len() <= SERVERS);
         }
     }
 }

@@ -213,6 +213,7 @@ fn conditions(headers: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::client::Pace;
 
     fn found(services: &Services, domain: &str) -> Option<String> {
         services.find(&RegistrableDomain::of(domain).unwrap()).map(|urls| urls[0].to_string())
@@ -264,7 +265,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let write = |base: &str| std::fs::write(file.path(), format!(r#"{{"services":[[["com"],["{base}"]]]}}"#)).unwrap();
         write("https://one.example/");
-        let client = Client::new(false).unwrap();
+        let client = Client::new(false, Pace::default()).unwrap();
         let bootstrap = Bootstrap::load(file.path().display().to_string(), false, &client).await.unwrap();
         let current = || found(&bootstrap.services(&client).unwrap(), "example.com").unwrap();
 

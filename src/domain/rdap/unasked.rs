@@ -23,7 +23,7 @@ impl DomainSource for Unasked {
     async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
         let top_level = domain.top_level().to_owned();
         // Not by what is loaded alone: nobody else would ever load the list again.
-        let has_server = self.0.servers(domain)?.is_some();
+        let has_server = self.0.bases(domain)?.is_some();
         Err(if has_server { SourceError::NotAsked { top_level } } else { SourceError::NoService { top_level } })
     }
 }

@@ -1,0 +1,93 @@
+//! What a site keeps, opened: its state, its directory and its audit log, and what a gatekeeper over them begins with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reset_gatekeeper::account::{Directory, DirectoryError, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
+use reset_gatekeeper::audit::JsonLines;
+use reset_gatekeeper::config::{Config, StateStore, Store, Stores};
+use reset_gatekeeper::{Gatekeeper, GatekeeperBuilder, State, SystemClock};
+use tokio::task::JoinHandle;
+
+use super::{Failure, chain};
+
+/// How long the last of the audit log's heads may take to be kept.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// The state, which outlives the process where the configuration says where.
+pub(super) async fn state(stores: &Stores) -> Result<State, Failure> {
+    match &stores.state {
+        Some(store @ StateStore::Sqlite(file)) => State::open(file).await.map_err(|error| Failure::new(store, error)),
+        Some(store @ StateStore::Postgres(url)) => State::connect(url).await.map_err(|error| Failure::new(store, error)),
+        None => Ok(State::memory().await?),
+    }
+}
+
+/// The directory of accounts, with what the state knows laid over it.
+pub(super) async fn directory(config: &Config, stores: &Stores, state: State) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
+    let directory = opened(stores).await.map_err(|error| config.directory_error(&error, &chain(&error)))?;
+    Ok(Overlay::new(directory, state, SystemClock, stores.directory.unverifies()))
+}
+
+async fn opened(stores: &Stores) -> Result<Arc<dyn Directory>, DirectoryError> {
+    let settings = &stores.directory;
+    Ok(match (&settings.store, settings.queries.clone()) {
+        (Store::Sqlite(file), None) => Arc::new(SqliteDirectory::open(file).await?),
+        (Store::Sqlite(file), Some(queries)) => Arc::new(SqliteDirectory::with_queries(file, queries).await?),
+        (Store::Postgres(url), None) => Arc::new(PostgresDirectory::connect(url).await?),
+        (Store::Postgres(url), Some(queries)) => Arc::new(PostgresDirectory::connect_with(url, queries).await?),
+        (Store::Http { url, token }, _) => {
+            let directory = HttpDirectory::new(url)?.keys(settings.keys);
+            match token {
+                Some(token) => Arc::new(directory.token(token)?),
+                None => Arc::new(directory),
+            }
+        }
+    })
+}
+
+/// A gatekeeper over the stores, that lacks its sources and its audit log yet.
+pub(super) async fn builder(config: &Config, stores: &Stores, state: State) -> Result<GatekeeperBuilder, Failure> {
+    let mut builder = Gatekeeper::builder();
+    if stores.state.is_some() {
+        builder = builder.state(state.clone());
+    }
+    let builder = builder
+        .directory(directory(config, stores, state).await?)
+        .record_allowed(stores.record_allowed)
+        .policy(config.policy.clone())
+        .timeout(config.cache.timeout)
+        .fresh_for(config.cache.fresh_for)
+        .stale_for(config.cache.stale_for);
+    Ok(builder.providers(config.cache.providers.iter().cloned()))
+}
+
+/// The audit log. How far it has got is kept in the state until the log is closed, so that lines that are cut off its end show.
+pub(super) async fn audit_log(stores: &Stores, state: State) -> Result<(JsonLines, Option<JoinHandle<()>>), Failure> {
+    // Before the log is opened, which others may write meanwhile.
+    let kept = state.audit_head(&stores.audit).await?;
+    let audit = JsonLines::open(&stores.audit).await?;
+    let mut heads = audit.heads();
+    if kept.is_some_and(|kept| kept.seq > heads.borrow().seq) {
+        // What was kept stays, and proves it, until the log goes on under another name.
+        tracing::error!(file = %stores.audit.display(), "records are missing from the end of the audit log: lines were cut off, or it was replaced");
+        return Ok((audit, None));
+    }
+    let file = stores.audit.clone();
+    let keeping = tokio::spawn(async move {
+        while heads.changed().await.is_ok() {
+            let head = heads.borrow_and_update().clone();
+            if let Err(error) = state.keep_audit_head(&file, &head).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the head of the audit log is not kept");
+            }
+        }
+    });
+    Ok((audit, Some(keeping)))
+}
+
+/// Waits for the last head of a log that nobody uses any more.
+pub(super) async fn last_head_kept(keeping: Option<JoinHandle<()>>) {
+    if let Some(keeping) = keeping {
+        drop(tokio::time::timeout(CLOSING, keeping).await);
+    }
+}

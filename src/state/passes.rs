@@ -1,0 +1,356 @@
+//! Passes through all accounts of the directory: who does one, how far it has got, and what a discovery finds.
+//!
+//! 1. One is leased as a whole, and goes on after the last account that was done, whoever does it.
+//! 2. What a discovery counts of a domain counts once it has seen all accounts, and until then what the last one did: half of them would make a verification
+//!    seem younger, and a lapse smaller, than they are. Only of a domain that is new to it, it counts at once.
+//! 3. What is found is written in one transaction with how far the pass has got, so each account is counted once.
+//! 4. Whoever was taken for dead, and has lost the pass to another, can write nothing more.
+
+#[cfg(test)]
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod tests;
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use super::pool::{Dialect, Transaction, with};
+use super::watch::named;
+use super::{State, StateError, count, failed, microseconds, span};
+use crate::account::AccountId;
+use crate::address::RegistrableDomain;
+
+/// What a discovery learned of one domain since it last wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Discovered {
+    pub(crate) domain: RegistrableDomain,
+    /// How many accounts more, with a verified address.
+    pub(crate) accounts: u64,
+    /// When the first of them was verified, as far as that is known.
+    pub(crate) verified_from: Option<SystemTime>,
+    /// Of how many of them it is not known.
+    pub(crate) undated: u64,
+}
+
+/// A pass through all accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Finds the domains.
+    Discovery,
+    /// Takes the verification of addresses away.
+    Unverification,
+}
+
+/// How a pass stands for who would begin it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It is the caller's to do, from here on.
+    Mine {
+        /// Its number.
+        number: u64,
+        /// The last account that is done.
+        after: Option<AccountId>,
+        /// How many are done.
+        accounts: u64,
+    },
+    /// Another does it. So many accounts are done.
+    Others(u64),
+    /// One that began at the moment that was asked for, or later, has ended. It saw so many accounts.
+    Done(u64),
+}
+
+/// How far a pass has got.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress<'a> {
+    /// What the discovery found since it last wrote, each domain once.
+    pub(crate) found: &'a [Discovered],
+    /// The last account that is done.
+    pub(crate) after: &'a AccountId,
+    /// How many are done, from the pass's beginning.
+    pub(crate) accounts: u64,
+}
+
+/// Over how many domains one transaction goes at the end of a discovery: the locks must not be held for long, nor a statement take more than its time.
+const AT_ONCE: i64 = 10_000;
+
+/// The same at the end of an un-verification, where each name is looked up by itself.
+const EMPTIED_AT_ONCE: usize = 2_000;
+
+/// A pass that ended before all time: there was none.
+const NEVER: i64 = -1;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    number: i64,
+    began_at: i64,
+    ended_at: Option<i64>,
+    after: Option<String>,
+    accounts: i64,
+    lease: Option<String>,
+    leased_until: i64,
+}
+
+/// Makes the row if there is none, locks it, and gives what it is.
+const LOCK: &str = "INSERT INTO gatekeeper_passes (kind, number, began_at, ended_at, accounts, leased_until) VALUES ($1, 0, $2, $2, 0, $2) \
+     ON CONFLICT (kind) DO UPDATE SET kind = excluded.kind \
+     RETURNING number, began_at, ended_at, after, accounts, lease, leased_until";
+
+const BEGIN: &str = "UPDATE gatekeeper_passes SET number = number + 1, began_at = $2, ended_at = NULL, after = NULL, accounts = 0, lease = $3, \
+     leased_until = $4 WHERE kind = $1";
+
+const TAKE_OVER: &str = "UPDATE gatekeeper_passes SET lease = $2, leased_until = $3 WHERE kind = $1";
+
+const ADVANCE: &str = "UPDATE gatekeeper_passes SET after = $4, accounts = $5, leased_until = $6 \
+     WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
+
+/// Locks the row, and ends the pass where `$4` is not `NULL`.
+const HOLD: &str = "UPDATE gatekeeper_passes SET ended_at = $4 WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
+
+const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
+
+/// The last of so many names.
+const STRETCH: &str = "SELECT max(name) FROM (SELECT name FROM gatekeeper_watched WHERE name > $1 ORDER BY name LIMIT $2) AS stretch";
+
+/// Counts. Of a domain that was not there, that counts at once.
+fn discover<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "WITH found AS (SELECT value ->> 'name' AS name, CAST(value ->> 'accounts' AS bigint) AS accounts, \
+         CAST(value ->> 'verified_from' AS bigint) AS verified_from, CAST(value ->> 'undated' AS bigint) AS undated FROM {}) \
+         INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, pass, first_pass, counted, counted_from, \
+         counted_undated, due_at, registry_at, poll_after, operators, failures, told) \
+         SELECT name, accounts, verified_from, undated, $2, $2, accounts, verified_from, undated, 0, 0, 0, '', 0, '' \
+         FROM found WHERE true ORDER BY name \
+         ON CONFLICT (name) DO UPDATE SET pass = excluded.pass, \
+         counted = CASE WHEN kept.pass = excluded.pass THEN kept.counted ELSE 0 END + excluded.counted, \
+         counted_undated = CASE WHEN kept.pass = excluded.pass THEN kept.counted_undated ELSE 0 END + excluded.counted_undated, \
+         counted_from = CASE WHEN kept.pass = excluded.pass AND (excluded.counted_from IS NULL OR kept.counted_from < excluded.counted_from) \
+         THEN kept.counted_from ELSE excluded.counted_from END",
+        DB::GIVEN
+    ))
+}
+
+/// Lets what was counted count. A look that did not know of a verification before all others, or of one without date, may have found too little: the domain is
+/// to be looked at anew, at once or, where somebody is at it, when that is settled. So is one that had no account.
+fn take_in(which: &str, locking: &str) -> AssertSqlSafe<String> {
+    let is_outdated = "accounts = 0 OR (undated = 0 AND counted_undated > 0) \
+         OR counted_from < verified_from OR (verified_from IS NULL AND counted_from IS NOT NULL)";
+    AssertSqlSafe(format!(
+        "UPDATE gatekeeper_watched SET accounts = counted, verified_from = counted_from, undated = counted_undated, \
+         first_pass = CASE WHEN accounts = 0 THEN pass ELSE first_pass END, due_at = CASE WHEN lease IS NULL AND ({is_outdated}) THEN 0 ELSE due_at END, \
+         registry_at = CASE WHEN {is_outdated} THEN 0 ELSE registry_at END \
+         WHERE name IN (SELECT name FROM gatekeeper_watched WHERE {which} \
+         AND (accounts <> counted OR undated <> counted_undated OR verified_from IS DISTINCT FROM counted_from) ORDER BY name {locking})"
+    ))
+}
+
+/// Of domains that were just counted: those that the last discovery saw nothing of.
+fn take_in_new<DB: Dialect>() -> AssertSqlSafe<String> {
+    let which = format!("name IN (SELECT value ->> 'name' FROM {}) AND (accounts = 0 OR first_pass = $2)", DB::GIVEN);
+    take_in(&which, DB::LOCKING)
+}
+
+fn take_in_all<DB: Dialect>() -> AssertSqlSafe<String> {
+    take_in("name > $1 AND name <= $2 AND pass = $3", DB::LOCKING)
+}
+
+fn forget<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "DELETE FROM gatekeeper_watched WHERE name IN \
+         (SELECT name FROM gatekeeper_watched WHERE name > $1 AND name <= $2 AND pass <> $3 ORDER BY name {})",
+        DB::LOCKING
+    ))
+}
+
+fn empty<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, \
+         counted = 0, counted_from = NULL, counted_undated = 0, found = NULL WHERE name IN \
+         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT value ->> 'name' FROM {}) ORDER BY name {})",
+        DB::GIVEN,
+        DB::LOCKING
+    ))
+}
+
+impl State {
+    /// Begins the pass, or goes on with one that nobody does any more, and leases it for `lease`. One that began at `since` or later and has
+    /// ended is enough. What can't be, since a clock was ahead, counts as long ago: that a pass ended after `now`, or is leased for longer than clocks explain.
+    pub(crate) async fn begin_pass(&self, pass: Pass, since: SystemTime, now: SystemTime, lease: Duration) -> Result<Begun, StateError> {
+        let failed = || failed("beginning a pass");
+        let (now, holder) = (microseconds(now), self.node.id.to_string());
+        let until = now.saturating_add(span(lease));
+        // The holder's clock may be ahead by as much as a lease is long.
+        let longest = until.saturating_add(span(lease));
+        let mut transaction = self.pool.begin().await.map_err(failed())?;
+        let row: Row = with!(in &mut transaction, |connection| {
+            sqlx::query_as(LOCK).bind(pass.as_str()).bind(NEVER).fetch_one(connection).await
+        })
+        .map_err(failed())?;
+        let begun = match row.ended_at {
+            Some(ended_at) if ended_at <= now && (microseconds(since)..=now).contains(&row.began_at) => {
+                Begun::Done(row.accounts.unsigned_abs())
+            }
+            Some(_) => {
+                with!(in &mut transaction, |connection| {
+                    sqlx::query(BEGIN).bind(pass.as_str()).bind(now).bind(holder).bind(until).execute(connection).await.map(drop)
+                })
+                .map_err(failed())?;
+                Begun::Mine { number: row.number.unsigned_abs() + 1, after: None, accounts: 0 }
+            }
+            None if row.lease.is_some() && row.leased_until > now && row.leased_until <= longest => {
+                Begun::Others(row.accounts.unsigned_abs())
+            }
+            None => {
+                with!(in &mut transaction, |connection| {
+                    sqlx::query(TAKE_OVER).bind(pass.as_str()).bind(holder).bind(until).execute(connection).await.map(drop)
+                })
+                .map_err(failed())?;
+                Begun::Mine {
+                    number: row.number.unsigned_abs(),
+                    after: row.after.map(AccountId::from),
+                    accounts: row.accounts.unsigned_abs(),
+                }
+            }
+        };
+        transaction.commit().await.map_err(failed())?;
+        Ok(begun)
+    }
+
+    /// Keeps how far the pass has got, and leases it for `lease` more. With the discovery's findings since, in one transaction. `false` where another has taken
+    /// it over: nothing is kept.
+    pub(crate) async fn advance(
+        &self,
+        pass: Pass,
+        number: u64,
+        progress: &Progress<'_>,
+        now: SystemTime,
+        lease: Duration,
+    ) -> Result<bool, StateError> {
+        let failed = || failed("keeping how far a pass has got");
+        let until = microseconds(now).saturating_add(span(lease));
+        let mut transaction = self.pool.begin().await.map_err(failed())?;
+        let is_ours = with!(in &mut transaction, |connection| {
+            let query = sqlx::query(ADVANCE).bind(pass.as_str()).bind(count(number)).bind(self.node.id.to_string());
+            let query = query.bind(progress.after.as_str()).bind(count(progress.accounts)).bind(until);
+            query.execute(connection).await.map(|done| done.rows_affected() > 0)
+        })
+        .map_err(failed())?;
+        if is_ours && !progress.found.is_empty() {
+            let found = progress.found.iter().map(Discovered::written).collect::<Value>().to_string();
+            with!(in &mut transaction, |connection, DB| {
+                async {
+                    sqlx::query(discover::<DB>()).bind(&found).bind(count(number)).execute(&mut *connection).await?;
+                    sqlx::query(take_in_new::<DB>()).bind(&found).bind(count(number)).execute(connection).await.map(drop)
+                }
+                .await
+            })
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())?;
+        Ok(is_ours)
+    }
+
+    /// Ends the discovery: what it counted counts, and domains that it saw no account on are watched no more. Says how many those are, `None` where another has
+    /// taken the pass over.
+    pub(crate) async fn end_discovery(&self, number: u64, now: SystemTime) -> Result<Option<u64>, StateError> {
+        let failed = || failed("ending a discovery");
+        let (mut vanished, mut after) = (0, String::new());
+        loop {
+            let mut transaction = self.pool.begin().await.map_err(failed())?;
+            let last: Option<String> = with!(in &mut transaction, |connection| {
+                sqlx::query_scalar(STRETCH).bind(&after).bind(AT_ONCE).fetch_one(connection).await
+            })
+            .map_err(failed())?;
+            let ended_at = last.is_none().then_some(now);
+            if !self.hold(&mut transaction, Pass::Discovery, number, ended_at).await.map_err(failed())? {
+                return Ok(None);
+            }
+            if let Some(last) = &last {
+                vanished += with!(in &mut transaction, |connection, DB| {
+                    async {
+                        let query = sqlx::query(forget::<DB>()).bind(&after).bind(last).bind(count(number));
+                        let done = query.execute(&mut *connection).await?;
+                        let query = sqlx::query(take_in_all::<DB>()).bind(&after).bind(last).bind(count(number));
+                        query.execute(connection).await.map(|_| done.rows_affected())
+                    }
+                    .await
+                })
+                .map_err(failed())?;
+            }
+            transaction.commit().await.map_err(failed())?;
+            match last {
+                Some(last) => after = last,
+                None => return Ok(Some(vanished)),
+            }
+        }
+    }
+
+    /// Ends the un-verification of the addresses at `domains`, on which no account is left until one is discovered. `false` where another has taken the pass
+    /// over.
+    pub(crate) async fn end_unverification(&self, number: u64, domains: &[RegistrableDomain], now: SystemTime) -> Result<bool, StateError> {
+        let failed = || failed("ending an un-verification");
+        let mut stretches = domains.chunks(EMPTIED_AT_ONCE).peekable();
+        loop {
+            let stretch = stretches.next().unwrap_or_default();
+            let ended_at = stretches.peek().is_none().then_some(now);
+            let mut transaction = self.pool.begin().await.map_err(failed())?;
+            if !self.hold(&mut transaction, Pass::Unverification, number, ended_at).await.map_err(failed())? {
+                return Ok(false);
+            }
+            with!(in &mut transaction, |connection, DB| {
+                sqlx::query(empty::<DB>()).bind(named(stretch)).execute(connection).await.map(drop)
+            })
+            .map_err(failed())?;
+            transaction.commit().await.map_err(failed())?;
+            if ended_at.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Lets go of a pass, for the next to go on where it is.
+    pub(crate) async fn leave_pass(&self, pass: Pass, number: u64) -> Result<(), StateError> {
+        with!(&self.pool, |pool| {
+            let query = sqlx::query(LEAVE).bind(pass.as_str()).bind(count(number)).bind(self.node.id.to_string());
+            query.execute(pool).await.map(drop)
+        })
+        .map_err(failed("leaving a pass"))
+    }
+}
+
+impl State {
+    /// Locks a pass that is under way, and ends it at `ended_at`. `false` where another has taken it over.
+    async fn hold(
+        &self,
+        transaction: &mut Transaction,
+        pass: Pass,
+        number: u64,
+        ended_at: Option<SystemTime>,
+    ) -> Result<bool, sqlx::Error> {
+        with!(in transaction, |connection| {
+            let query = sqlx::query(HOLD).bind(pass.as_str()).bind(count(number)).bind(self.node.id.to_string());
+            query.bind(ended_at.map(microseconds)).execute(connection).await.map(|done| done.rows_affected() > 0)
+        })
+    }
+}
+
+impl Pass {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Unverification => "unverification",
+        }
+    }
+}
+
+impl Discovered {
+    /// As JSON.
+    fn written(&self) -> Value {
+        json!({
+            "name": self.domain.as_str(),
+            "accounts": count(self.accounts),
+            "verified_from": self.verified_from.map(microseconds),
+            "undated": count(self.undated),
+        })
+    }
+}
