@@ -1,0 +1,189 @@
+//! What a sweep costs: `cargo bench --bench sweep -- [postgres|sqlite] [ACCOUNTS] [DOMAINS]`, a hundred thousand accounts and ten thousand domains by default, in PostgreSQL
+//! (that of `GATEKEEPER_POSTGRES`).
+//!
+//! 1. Discovery: accounts a second that are gone through for their domains, beside the driver's own scan of the same table by the same query; and the most memory that the process ever had.
+//! 2. Looks: domains a second that are looked at, with a source that answers at once: what leasing, judging and keeping take.
+//!
+//! Two thirds of the accounts are at twenty mailbox providers, the others on as many domains as there are.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use reset_gatekeeper::account::{Directory, PostgresDirectory, SqliteDirectory};
+use reset_gatekeeper::audit::Tracing;
+use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
+use reset_gatekeeper::{Gatekeeper, RegistrableDomain, State, SweepEvent, SweepSettings};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const SCHEMA: &str = "gatekeeper_bench_sweep";
+const PAGE: &str = "SELECT id, email, verified, verified_at FROM accounts WHERE id > $1 ORDER BY id LIMIT $2";
+const PAGE_LENGTH: i64 = 2_000;
+
+/// Says of every domain that it is registered, and fills in what registries do.
+struct Instantly(AtomicU64);
+
+#[async_trait]
+impl DomainSource for Instantly {
+    async fn report(&self, domain: &RegistrableDomain) -> Result<Report, SourceError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let day = |days: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400));
+        let mut report = Report::registered("rdap");
+        (report.registered_at, report.expires_at) = (day(14_000), day(30_000));
+        (report.registrar, report.handle) = (Some("292".to_owned()), Some(format!("{}-REG", domain.as_str().len())));
+        report.name_servers = vec!["ns1.host.net".to_owned(), "ns2.host.net".to_owned()];
+        Ok(report)
+    }
+
+    fn servers(&self, _: &RegistrableDomain) -> Vec<String> {
+        vec!["registry".to_owned()]
+    }
+}
+
+/// A table of accounts, and the state in the same database.
+struct Place {
+    directory: Arc<dyn Directory>,
+    state: State,
+    url: String,
+}
+
+impl Place {
+    async fn postgres(accounts: u64, domains: u64) -> Result<Self, Failure> {
+        let server = std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/test".to_owned());
+        let url = format!("{server}{}options=-c%20search_path%3D{SCHEMA}", if server.contains('?') { '&' } else { '?' });
+        let mut connection = PgConnection::connect(&server).await?;
+        let sql = format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}; SET search_path TO {SCHEMA}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        let directory = Arc::new(PostgresDirectory::connect(&url).await?);
+        let numbers = format!("generate_series(1, {accounts}) AS number");
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "DROP INDEX accounts_by_email; {}; ANALYZE accounts",
+            fill("TIMESTAMPTZ '2020-01-01'", &numbers, domains)
+        )))
+        .execute(&mut connection)
+        .await?;
+        Ok(Self { directory, state: State::connect(&url).await?, url })
+    }
+
+    async fn sqlite(folder: &std::path::Path, accounts: u64, domains: u64) -> Result<Self, Failure> {
+        let file = folder.join("accounts.db");
+        let directory = Arc::new(SqliteDirectory::open(&file).await?);
+        let url = format!("sqlite:{}", file.display());
+        let numbers = format!(
+            "(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {accounts}) SELECT number FROM n)"
+        );
+        let mut connection = SqliteConnection::connect(&url).await?;
+        sqlx::raw_sql(AssertSqlSafe(fill("'2020-01-01'", &numbers, domains))).execute(&mut connection).await?;
+        Ok(Self { directory, state: State::open(&file).await?, url })
+    }
+
+    /// Accounts a second that the driver reads by the same query.
+    #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+    async fn bare(&self) -> Result<f64, Failure> {
+        let (mut after, mut count, start) = (0_i64, 0_u64, Instant::now());
+        macro_rules! scan {
+            ($connection:expr) => {{
+                let mut connection = $connection;
+                loop {
+                    let query = sqlx::query_as::<_, (i64, String, bool)>(PAGE).bind(after).bind(PAGE_LENGTH);
+                    let rows = query.fetch_all(&mut connection).await?;
+                    let Some((last, ..)) = rows.last() else { break };
+                    (after, count) = (*last, count + rows.len() as u64);
+                }
+            }};
+        }
+        if self.url.starts_with("sqlite") {
+            scan!(SqliteConnection::connect(&self.url).await?);
+        } else {
+            scan!(PgConnection::connect(&self.url).await?);
+        }
+        Ok(count as f64 / start.elapsed().as_secs_f64())
+    }
+}
+
+fn fill(verified_at: &str, numbers: &str, domains: u64) -> String {
+    format!(
+        "INSERT INTO accounts (email, verified, verified_at) SELECT 'user' || number || CASE WHEN number % 3 < 2 THEN '@provider' || number % 20 ELSE '@example' || (number / 3) % {domains} END || '.com', TRUE, {verified_at} FROM {numbers}"
+    )
+}
+
+/// The most memory that this process had, in mebibytes.
+fn peak() -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+async fn discovery(place: &Place, accounts: u64) -> Result<(), Failure> {
+    let bare = place.bare().await?;
+    let gatekeeper = gatekeeper(place)?;
+    let before = peak()?;
+    let (discovered, is_discovered) = tokio::sync::oneshot::channel::<u64>();
+    let discovered = std::sync::Mutex::new(Some(discovered));
+    let mut settings = SweepSettings::default();
+    // So that nothing is looked at meanwhile.
+    settings.rate = Some(0.001);
+    let sweep = gatekeeper.sweep().settings(settings).told(move |event| {
+        if let SweepEvent::Discovered { domains, .. } = event
+            && let Some(discovered) = discovered.lock().ok().and_then(|mut discovered| discovered.take())
+        {
+            drop(discovered.send(domains));
+        }
+    });
+    let start = Instant::now();
+    let mut took = Duration::ZERO;
+    let mut domains = 0;
+    sweep
+        .round(async {
+            domains = is_discovered.await.unwrap_or_default();
+            took = start.elapsed();
+        })
+        .await?;
+    let ours = accounts as f64 / took.as_secs_f64();
+    println!(
+        "discovery: {accounts} accounts on {domains} domains in {took:.1?}: {ours:.0} accounts a second, {:.2} of the driver's own {bare:.0}",
+        ours / bare
+    );
+    println!("discovery: {:.0} MiB at most, {before:.0} MiB before", peak()?);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+async fn looks(place: &Place) -> Result<(), Failure> {
+    let mut settings = SweepSettings::default();
+    settings.rate = None;
+    for round in ["first", "second"] {
+        let start = Instant::now();
+        let summary = gatekeeper(place)?.sweep().settings(settings.clone()).await?;
+        let took = start.elapsed();
+        println!(
+            "looks, {round} round: {} domains in {took:.1?}: {:.0} a second",
+            summary.looked,
+            summary.looked as f64 / took.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+fn gatekeeper(place: &Place) -> Result<Gatekeeper, Failure> {
+    let builder = Gatekeeper::builder().directory(Arc::clone(&place.directory)).domains(Instantly(AtomicU64::new(0)));
+    Ok(builder.audit(Tracing).state(place.state.clone()).build()?)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let is_sqlite = arguments.iter().any(|argument| argument == "sqlite");
+    let numbers: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let accounts = numbers.first().copied().unwrap_or(100_000);
+    let domains = numbers.get(1).copied().unwrap_or(10_000);
+    let folder = tempfile::tempdir()?;
+    let place = if is_sqlite { Place::sqlite(folder.path(), accounts, domains).await? } else { Place::postgres(accounts, domains).await? };
+    discovery(&place, accounts).await?;
+    looks(&place).await
+}
