@@ -471,7 +471,8 @@ impl Round {
         let mut sum = Unverified::default();
         loop {
             // Its sender is gone only where the round breaks off.
-            if !matches!(tokio::time::timeout(MEANWHILE, looked.wait_for(|is_looked| *is_looked)).await, Err(_)) || self.settings.dry_run {
+            let is_over = tokio::time::timeout(MEANWHILE, looked.wait_for(|is_looked| *is_looked)).await.is_ok();
+            if is_over || self.settings.dry_run {
                 return Ok(sum);
             }
             if *discovered.borrow() {
