@@ -22,7 +22,7 @@ const COLOURS: [RGBColor; 7] = [
 ];
 
 /// How much room the legend has, in groups of bars.
-const BESIDE: f64 = 1.15;
+const BESIDE: f64 = 1.75;
 
 pub(crate) fn draw(file: &Path, tallies: &[Tally]) -> Result<(), Failure> {
     let kinds = Kind::ALL.len() as f64;

@@ -145,8 +145,8 @@ pub(crate) async fn replay<D: Defence>(world: &World, defence: D) -> Result<(Tal
             None => break,
             Some((_, Next::Job)) => {
                 replay.job(job).await?;
-                if (job - JOB) % (90 * DAY) == 0 {
-                    eprintln!("{}: day {}", replay.tally.name, job / DAY);
+                if (job - JOB) % YEAR == 0 {
+                    eprintln!("{}: year {}", replay.tally.name, job / YEAR + 1);
                 }
                 job += DAY;
             }
