@@ -235,3 +235,34 @@ async fn a_key_is_of_the_kind_that_was_agreed() {
         assert_eq!(application.directory().keys(kind).admits(&key.into()), is_key, "{key}");
     }
 }
+
+/// One row that can't be read hides none of those after it, and what is found is still read strictly.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_listed_as_not_verified() {
+    let row = |id: Value, email: Value, verified: Value, verified_at: Value| json!({"id": id, "email": email, "verified": verified, "verified_at": verified_at});
+    for unreadable in [
+        row(json!(41), json!(["b@example.com"]), json!(true), json!(null)),
+        row(json!(41), json!("b@example.com"), json!("yes"), json!(null)),
+        row(json!(41), json!("b@example.com"), json!(true), json!("0000-00-00")),
+    ] {
+        let readable = row(json!(42), json!("a@example.com"), json!(true), json!(AT));
+        let directory = Application::answering(json!({"accounts": [unreadable, readable]})).await.directory();
+        let listed = Account { id: "41".into(), email: String::new(), verified: false, verified_at: None };
+        assert_eq!(directory.page(None, 10).await.unwrap(), [listed, account()], "{unreadable}");
+        assert!(matches!(directory.find(&mailbox("a@example.com")).await, Err(DirectoryError::Unreadable { .. })), "{unreadable}");
+    }
+    let nobody = row(json!(null), json!("b@example.com"), json!(true), json!(null));
+    let directory = Application::answering(json!({"accounts": [nobody]})).await.directory();
+    assert!(matches!(directory.page(None, 10).await, Err(DirectoryError::Unreadable { column: "id", .. })));
+}
+
+/// What a page gave is a key, whatever kind of them a request is admitted by.
+#[tokio::test]
+async fn a_page_after_what_is_no_key_is_an_error() {
+    let application = Application::answering(json!({"accounts": []})).await;
+    let directory = application.directory().keys(IdKind::Integer);
+    assert!(matches!(directory.page(Some(&"".into()), 10).await, Err(DirectoryError::NoKey(_))));
+    assert!(application.asked.lock().unwrap().is_empty());
+    directory.page(Some(&"18446744073709551615".into()), 10).await.unwrap();
+    assert_eq!(application.asked().2["after"], "18446744073709551615");
+}

@@ -374,3 +374,49 @@ async fn a_query_that_takes_too_long_is_broken_off() {
     assert!(matches!(error, DirectoryError::Timeout { .. }), "{error:?}");
     assert!(started.elapsed() < std::time::Duration::from_secs(10));
 }
+
+/// One row that can't be read hides none of those after it, and what is found is still read strictly.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_listed_as_not_verified() {
+    let mut schema = Schema::create().await;
+    schema
+        .users(
+            "int4",
+            "text",
+            &["1, 'a@example.com', true, NULL", "2, 'b@example.com', true, 'infinity'", "3, 'c@example.com', true, NULL"],
+        )
+        .await;
+    let directory = schema.directory(queries(IdKind::Integer)).await.unwrap();
+    let page = directory.page(None, 10).await.unwrap();
+    let listed: Vec<_> = page.iter().map(|account| (account.id.as_str(), account.email.as_str(), account.verified)).collect();
+    assert_eq!(listed, [("1", "a@example.com", true), ("2", "", false), ("3", "c@example.com", true)]);
+    assert_eq!(page[1].verified_at, None);
+    assert_eq!(pages(&directory).await, ["1", "2", "3"]);
+    let error = directory.find(&named(Identifies::Id, "2")).await.unwrap_err();
+    assert!(matches!(error, DirectoryError::Unreadable { column: "verified_at", .. }), "{error}");
+    let read = Account { id: "2".into(), email: "b@example.com".to_owned(), verified: true, verified_at: None };
+    assert!(directory.unverify(&read, Reason::DomainExpired).await.is_err());
+
+    let null = "SELECT NULLIF(id, 3) AS id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2".to_owned();
+    let directory = schema.directory(Queries { page: Some(null), ..queries(IdKind::Integer) }).await.unwrap();
+    assert!(matches!(directory.page(None, 10).await, Err(DirectoryError::Unreadable { column: "id", .. })));
+}
+
+/// An empty page would say that there are no more accounts.
+#[tokio::test]
+async fn a_page_after_what_is_no_key_is_an_error() {
+    for (kind, column, others) in [
+        (IdKind::Integer, "int4", &["", "042", "x", "2147483648"][..]),
+        (IdKind::Text, "text", &[""]),
+        (IdKind::Uuid, "uuid", &["", "42"]),
+        (IdKind::Uuid, "varchar(36)", &["", "42"]),
+    ] {
+        let mut schema = Schema::create().await;
+        schema.users(column, "text", &[]).await;
+        let directory = schema.directory(queries(kind)).await.unwrap();
+        for other in others {
+            let page = directory.page(Some(&(*other).into()), 10).await;
+            assert!(matches!(&page, Err(DirectoryError::NoKey(id)) if id.as_str() == *other), "{column} {other:?}: {page:?}");
+        }
+    }
+}

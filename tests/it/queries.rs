@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reset_gatekeeper::account::{AccountId, Directory, DirectoryError, IdKind, Queries, SqliteDirectory};
+use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError, IdKind, Queries, SqliteDirectory};
 use reset_gatekeeper::testing::time;
 use reset_gatekeeper::{Identifier, Identifies, Reason};
 use sqlx::AssertSqlSafe;
@@ -269,16 +269,43 @@ async fn an_account_without_an_address_stops_nothing() {
     assert_eq!(page.iter().map(|account| account.email.as_str()).collect::<Vec<_>>(), ["", "a@example.com"]);
 }
 
+/// One row that can't be read hides none of those after it, and what is found or changed is still read strictly.
 #[tokio::test]
-async fn one_row_that_cannot_be_read_hides_no_other_in_a_page() {
-    let rows =
-        [format!("1, 'a@example.com', 1, '{AT}'"), "2, 'b@example.com', 'yes', NULL".to_owned(), format!("3, 'c@example.com', 1, '{AT}'")];
-    let file = File::users("INTEGER", &rows.each_ref().map(String::as_str)).await;
-    let mut queries = queries(IdKind::Integer);
-    queries.page = Some("SELECT id, email, verified, verified_at FROM users WHERE id > $1 ORDER BY id LIMIT $2".to_owned());
-    let directory = file.directory(queries).await.unwrap();
+async fn an_account_that_cannot_be_read_is_listed_as_not_verified() {
+    let unreadable = ["2, 'b@example.com', 'yes', NULL", "3, 'c@example.com', 1, '0000-00-00'", "4, x'ff', 1, NULL"];
+    let rows = ["1, 'a@example.com', 1, NULL", unreadable[0], unreadable[1], unreadable[2], "5, 'e@example.com', 1, NULL"];
+    let file = File::users("INTEGER", &rows).await;
+    let directory = file.directory(queries(IdKind::Integer)).await.unwrap();
     let page = directory.page(None, 10).await.unwrap();
-    let shown: Vec<_> = page.iter().map(|account| (account.id.as_str(), account.email.as_str(), account.verified)).collect();
-    assert_eq!(shown, [("1", "a@example.com", true), ("2", "", false), ("3", "c@example.com", true)]);
-    assert!(matches!(directory.page(Some(&"no number".into()), 10).await, Err(DirectoryError::NoKey(_))));
+    let listed: Vec<_> = page.iter().map(|account| (account.id.as_str(), account.email.as_str(), account.verified)).collect();
+    assert_eq!(listed, [("1", "a@example.com", true), ("2", "", false), ("3", "", false), ("4", "", false), ("5", "e@example.com", true)]);
+    assert!(page.iter().all(|account| account.verified_at.is_none()));
+    assert_eq!(pages(&directory).await, ["1", "2", "3", "4", "5"]);
+    for (id, unreadable) in [("2", "verified"), ("3", "verified_at"), ("4", "email")] {
+        let error = directory.find(&named(Identifies::Id, id)).await.unwrap_err();
+        assert!(matches!(error, DirectoryError::Unreadable { column, .. } if column == unreadable), "{id}: {error}");
+        let read = Account { id: id.into(), email: "a@example.com".to_owned(), verified: true, verified_at: None };
+        assert!(directory.unverify(&read, Reason::DomainExpired).await.is_err(), "{id}");
+    }
+
+    let file = File::users("ANY", &["1, 'a@example.com', 1, NULL"]).await;
+    let directory = file.directory(queries(IdKind::Integer)).await.unwrap();
+    file.run("INSERT INTO users (id, email, verified) VALUES ('x', 'b@example.com', 1)").await;
+    assert!(matches!(directory.page(None, 10).await, Err(DirectoryError::Unreadable { column: "id", .. })));
+}
+
+/// An empty page would say that there are no more accounts.
+#[tokio::test]
+async fn a_page_after_what_is_no_key_is_an_error() {
+    for (kind, column, others) in [
+        (IdKind::Integer, "INTEGER", &["", "042", "x", "9223372036854775808"][..]),
+        (IdKind::Text, "TEXT", &[""]),
+        (IdKind::Uuid, "TEXT", &["", "42"]),
+    ] {
+        let directory = File::users(column, &[]).await.directory(queries(kind)).await.unwrap();
+        for other in others {
+            let page = directory.page(Some(&(*other).into()), 10).await;
+            assert!(matches!(&page, Err(DirectoryError::NoKey(id)) if id.as_str() == *other), "{kind} {other:?}: {page:?}");
+        }
+    }
 }
