@@ -22,7 +22,7 @@ use crate::clock::rfc3339;
 use crate::domain::{Sighting, Standing};
 use crate::verdict::{Notice, Reason};
 
-pub use jsonl::{Head, JsonLines, VerifyError, verify, verify_up_to};
+pub use jsonl::{Head, JsonLines, VerifyError, read_log, verify, verify_up_to};
 pub use trace::Tracing;
 
 /// What a record tells about.

@@ -8,6 +8,8 @@
 //! 4. A line that could not be written whole is cut off again before the next writer's turn, so a full disk tears nothing.
 //! 5. A partial last line (power was lost or a process killed while it was written, so nobody was answered) is cut off, at the start and at any later time, and said; the
 //!    chain goes on after the last whole line. Where the file got shorter, or goes on with what is no record of ours, nothing is added to it.
+//! 6. Who reads the log back reads up to where it ended between two groups, so that a line that is being written is none that is torn. The file is locked only while its
+//!    length is read, so that a long log keeps no writer waiting.
 //!
 //! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows to who has it open, and to others only beside a [`Head`]
 //! kept elsewhere. A file system that does not pass locks on (flock), as some that machines share, breaks the chain. Who has the file open goes on in it when it
@@ -171,7 +173,7 @@ pub fn verify_up_to(path: impl AsRef<Path>, kept: Option<&Head>) -> Result<u64, 
     let path = path.as_ref();
     let file = || path.display().to_string();
     let unreadable = |source| VerifyError::Unreadable { file: file(), source };
-    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut reader = read_log(path).map_err(unreadable)?;
     let mut head = Head::start();
     let mut bytes = Vec::new();
     loop {
@@ -192,6 +194,20 @@ pub fn verify_up_to(path: impl AsRef<Path>, kept: Option<&Head>) -> Result<u64, 
         }
         head = after;
     }
+}
+
+/// The log at `path` as it stands now, without what is still being written.
+///
+/// Where it stays locked for three seconds, or its file system knows no locks, it is read as far as it goes, be that the middle of a line. So is what is no file, such
+/// as a pipe.
+///
+/// # Errors
+/// Where it can't be opened.
+pub fn read_log(path: &Path) -> io::Result<impl BufRead + use<>> {
+    let file = File::open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let length = if is_file { log::settled_length(&file).unwrap_or(u64::MAX) } else { u64::MAX };
+    Ok(BufReader::new(file.take(length)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! `reset-gatekeeper audit`: the log, verified and read back.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use reset_gatekeeper::audit::{Head, VerifyError, verify_up_to};
+use reset_gatekeeper::audit::{Head, VerifyError, read_log, verify_up_to};
 use serde_json::Value;
 
 use super::{Failure, chain, configuration, stores};
@@ -129,7 +128,7 @@ impl Show {
 }
 
 fn lines(file: &Path) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>, Failure> {
-    File::open(file).map(|file| BufReader::new(file).lines()).map_err(|error| Failure::new(file.display(), error))
+    read_log(file).map(BufRead::lines).map_err(|error| Failure::new(file.display(), error))
 }
 
 /// When, what, about whom, and why, in one line.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use reset_gatekeeper::account::{Account, MemoryDirectory};
-use reset_gatekeeper::audit::{AuditError, JsonLines, VerifyError, verify};
+use reset_gatekeeper::audit::{AuditError, JsonLines, VerifyError, read_log, verify};
 use reset_gatekeeper::testing::{Registry, SetClock, time};
 use reset_gatekeeper::{AssessError, Client, Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
 use serde_json::Value;
@@ -107,6 +107,77 @@ async fn several_writers_of_one_file_make_one_chain() {
     let mut ends = heads.map(|head| head.borrow().seq);
     ends.sort_unstable();
     assert!(ends[0] > 2_000 && ends[1] == 4_000, "each goes on after what the other wrote: {ends:?}");
+}
+
+#[tokio::test]
+async fn a_log_is_intact_while_others_write_it() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let file = folder.path().join("audit.jsonl");
+    let gatekeeper = gatekeeper(&registry, &file).await;
+    let writes = tokio::spawn(async move {
+        for _ in 0..20 {
+            for outcome in join_all((0..50).map(|_| gatekeeper.assess("a@example.com"))).await {
+                outcome.unwrap();
+            }
+        }
+    });
+    let mut looks = 0;
+    while !writes.is_finished() {
+        verify(&file).unwrap();
+        looks += 1;
+        tokio::task::yield_now().await;
+    }
+    writes.await.unwrap();
+    assert!(looks > 10, "{looks}");
+    assert_eq!(verify(&file).unwrap(), 1_000);
+}
+
+/// A writer that is slow: it holds the file locked in the middle of each line.
+#[tokio::test]
+async fn a_line_that_is_half_written_is_none_that_is_torn() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let (file, slow) = (folder.path().join("audit.jsonl"), folder.path().join("slow.jsonl"));
+    let gatekeeper = gatekeeper(&registry, &file).await;
+    join_all((0..100).map(|_| gatekeeper.assess("a@example.com"))).await;
+    std::fs::write(&slow, "").unwrap();
+    let writes = std::thread::spawn({
+        let (slow, whole) = (slow.clone(), std::fs::read(&file).unwrap());
+        move || {
+            let mut out = std::fs::OpenOptions::new().append(true).open(slow).unwrap();
+            for line in whole.split_inclusive(|byte| *byte == b'\n') {
+                out.lock().unwrap();
+                for half in line.chunks(line.len() / 2 + 1) {
+                    out.write_all(half).unwrap();
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                out.unlock().unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    while !writes.is_finished() {
+        verify(&slow).unwrap();
+        assert!(read_log(&slow).unwrap().lines().all(|line| line.unwrap().ends_with('}')));
+    }
+    writes.join().unwrap();
+    assert_eq!(verify(&slow).unwrap(), 100);
+    append(&slow, b"{\"id\":\"0");
+    assert!(matches!(verify(&slow), Err(VerifyError::Broken { line: 101, .. })), "nobody writes that line any more");
+}
+
+/// A log that is unpacked on its way has no length.
+#[tokio::test]
+async fn a_log_is_read_from_a_pipe() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
+    let (file, pipe) = (folder.path().join("audit.jsonl"), folder.path().join("pipe"));
+    gatekeeper(&registry, &file).await.assess("a@example.com").await.unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writes = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::write(pipe, std::fs::read(file).unwrap()).unwrap()
+    });
+    assert_eq!(verify(&pipe).unwrap(), 1);
+    writes.join().unwrap();
 }
 
 #[tokio::test]

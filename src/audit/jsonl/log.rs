@@ -140,8 +140,20 @@ fn damaged(path: &Path, what: &str) -> Unkept {
 
 /// Locks `file`, once whoever writes it has synced a group.
 fn lock(file: &File) -> io::Result<()> {
+    wait_for(|| file.try_lock())
+}
+
+/// The length of `file` while nobody writes it: up to there it ends in a whole line, and stays as it is.
+pub(super) fn settled_length(file: &File) -> io::Result<u64> {
+    wait_for(|| file.try_lock_shared())?;
+    let length = file.metadata().map(|metadata| metadata.len());
+    file.unlock()?;
+    length
+}
+
+fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
     for _ in 0..LOOKS {
-        match file.try_lock() {
+        match try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
             outcome => return outcome.map_err(io::Error::from),
         }
