@@ -26,7 +26,7 @@ mod sqlite;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -81,6 +81,17 @@ pub struct Account {
     pub verified: bool,
     /// When the address was verified. `None` where the directory doesn't know; the first sight of the domain then stands in for it.
     pub verified_at: Option<SystemTime>,
+}
+
+/// By how much the clock of who wrote a verification down may be ahead of ours.
+const AHEAD: Duration = Duration::from_secs(86_400);
+
+impl Account {
+    /// When the address was verified, as far as that can be at `now`. One of the future, by a clock ahead of ours, counts as one of this moment; one of a later day is no
+    /// time of a verification: it would hide every registration to come.
+    pub(crate) fn verified_by(&self, now: SystemTime) -> Option<SystemTime> {
+        self.verified_at.filter(|at| *at <= now + AHEAD).map(|at| at.min(now))
+    }
 }
 
 /// Why a directory gave no answer.

@@ -24,9 +24,6 @@ use crate::verdict::{Reason, Verdict};
 /// How long the directory and the audit log may take before a guarded request is answered 503.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// By how much the clock of who wrote a verification down may be ahead of ours.
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// How many names are tried until one is nobody's.
 const ATTEMPTS: usize = 8;
 
@@ -243,10 +240,9 @@ impl Inner {
             Identifier::Email(_) => (false, stored()),
             Identifier::Username(_) | Identifier::Id(_) | Identifier::Token(_) => (true, stored()),
         };
-        // A verification of the future, by a clock ahead of ours, counts as one of this moment, also when the answer is there.
+        // As of the question, also when the answer is there.
         let asked_at = self.clock.now();
-        // One of a later day is no time of a verification: it would hide every registration to come.
-        let verified_at = account.verified_at.filter(|at| *at <= asked_at + DAY).map(|at| at.min(asked_at));
+        let verified_at = account.verified_by(asked_at);
         let since = verified_at.unwrap_or(SystemTime::UNIX_EPOCH);
         let (sighting, mail) = match &mailbox {
             Some(mailbox) if account.verified => self.seen(mailbox, since).await,

@@ -22,9 +22,6 @@ const DOMAINS: usize = 5_000;
 const ACCOUNTS: u64 = 200_000;
 const SPAN: Duration = Duration::from_secs(10);
 
-/// By how much the clock of who wrote a verification down may be ahead of ours.
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// How long to wait for another that goes through the accounts.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -119,7 +116,7 @@ impl Tally {
             if account.verified
                 && let Ok(mailbox) = Mailbox::parse(&account.email)
             {
-                self.count(mailbox.domain(), plausible(account.verified_at, now));
+                self.count(mailbox.domain(), account.verified_by(now));
             }
             self.after = Some(account.id);
         }
@@ -139,9 +136,4 @@ impl Tally {
         let is_late = now.duration_since(self.written_at).is_ok_and(|span| span >= SPAN);
         self.domains.len() >= DOMAINS || self.accounts - self.written >= ACCOUNTS || is_late
     }
-}
-
-/// A time of verification of a later day is none, as at a reset.
-pub(super) fn plausible(verified_at: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
-    verified_at.filter(|at| *at <= now + DAY).map(|at| at.min(now))
 }

@@ -169,7 +169,7 @@ impl Round {
     fn settle_polled(&self, mut watched: Watched, now: SystemTime) -> Box<Look> {
         watched.failures = 0;
         // Where it leads nowhere, that is no confirmation of anything.
-        if watched.operators != ABSENT && watched.operators != NO_SERVERS {
+        if leads_anywhere(&watched.operators) {
             watched.polled_at = Some(now);
         }
         let due_at = Plan { registry_at: watched.registry_at, poll_after: watched.poll_after }.due_at(now);
@@ -219,9 +219,8 @@ impl Round {
         let now = self.now();
         tracing::warn!(domain = %watched.domain, error = error as &dyn std::error::Error, "a domain could not be looked at");
         if let Some(operators) = &poll.operators {
-            let leads_anywhere = operators != ABSENT && operators != NO_SERVERS;
             // Where it leads elsewhere, what was said before is confirmed no longer.
-            watched.polled_at = (*operators == watched.operators && leads_anywhere).then_some(now);
+            watched.polled_at = (*operators == watched.operators && leads_anywhere(operators)).then_some(now);
         }
         watched.failures += 1;
         let due_at = now + retry_after(watched.failures, error.retry_after());
@@ -272,6 +271,10 @@ impl Look {
         let looked = Looked { leased_registry_at, watched, due_at, remembered: None };
         Self { looked, records: Vec::new(), asked: false, codes: Vec::new(), failed: false }
     }
+}
+
+fn leads_anywhere(operators: &str) -> bool {
+    operators != ABSENT && operators != NO_SERVERS
 }
 
 /// Whether the registration, still running when the report was made, has ended since by the report's own dates.

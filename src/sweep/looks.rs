@@ -39,8 +39,6 @@ pub(super) struct Tally {
     pub(super) looked: u64,
     pub(super) asked: u64,
     pub(super) polled: u64,
-    /// Domains whose addresses are to lose their verification.
-    pub(super) found: u64,
     pub(super) codes: BTreeMap<&'static str, u64>,
     told_at: Option<SystemTime>,
 }
@@ -192,7 +190,6 @@ impl Tally {
             self.looked += 1;
         }
         self.asked += u64::from(look.asked);
-        self.found += u64::from(look.looked.watched.found.is_some());
         self.polled += u64::from(!look.asked && !look.failed);
         if look.asked && !look.failed && look.codes.is_empty() {
             *self.codes.entry("active").or_default() += 1;

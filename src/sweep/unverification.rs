@@ -4,12 +4,12 @@
 //! 2. The record of an un-verification is kept before it is done. One that is done twice is recorded twice, and is none the second time.
 //! 3. A pass that breaks off begins anew: whose address is un-verified already is left alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::discovery::{PATIENCE, plausible};
+use super::discovery::PATIENCE;
 use super::look::sighting;
 use super::{LEASE, LONGEST, Round, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
@@ -17,6 +17,7 @@ use crate::address::{Mailbox, RegistrableDomain};
 use crate::audit::{DomainRecord, Event, Record};
 use crate::clock::within;
 use crate::domain::Standing;
+use crate::domain::cache::Remembered;
 use crate::state::{Begun, Outlook, Pass, Progress};
 use crate::verdict::Reason;
 
@@ -200,32 +201,35 @@ impl Round {
 
     /// Those of `page` whose address is to lose its verification, each by its own time of verification.
     async fn due(&self, page: Vec<Account>, names: &Names, gone: &mut Gone) -> Vec<Due> {
-        let mut due = Vec::new();
+        let (mut due, mut known) = (Vec::new(), HashMap::new());
         for account in page.into_iter().filter(|account| account.verified) {
             let Ok(mailbox) = Mailbox::parse(&account.email) else { continue };
             let Some(domain) = names.get(mailbox.domain()) else { continue };
-            let known = match self.state.domain(domain).await {
-                Ok(Some(known)) => known,
-                Ok(None) => {
-                    gone.left.insert(domain.clone());
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%domain, error = &error as &dyn std::error::Error, "its addresses stay verified although they may not");
-                    gone.left.insert(domain.clone());
-                    continue;
-                }
+            if !known.contains_key(domain) {
+                known.insert(domain, self.known(domain).await);
+            }
+            let Some(known) = known.get(domain).and_then(Option::as_ref) else {
+                gone.left.insert(domain.clone());
+                continue;
             };
             let now = self.now();
-            let verdict = self.verdict_of(plausible(account.verified_at, now), &known, now);
+            let verdict = self.verdict_of(account.verified_by(now), known, now);
             if let Some(reason) = verdict.unverify() {
                 let standing = verdict.standing().unwrap_or(Standing::Unknown);
-                let domain_record = DomainRecord::new(domain.as_str(), standing, Some(&sighting(&known)));
+                let domain_record = DomainRecord::new(domain.as_str(), standing, Some(&sighting(known)));
                 let record = self.inner.record_of(Event::EmailUnverified, &verdict, Some(account.clone()), Some(domain_record), true);
                 due.push(Due { account, domain: domain.clone(), reason, record });
             }
         }
         due
+    }
+
+    /// What is known of `domain`. `None` where it can't be read.
+    async fn known(&self, domain: &RegistrableDomain) -> Option<Remembered> {
+        self.state.domain(domain).await.unwrap_or_else(|error| {
+            tracing::error!(%domain, error = &error as &dyn std::error::Error, "its addresses stay verified although they may not");
+            None
+        })
     }
 
     async fn carry_out(&self, due: Vec<Due>, purpose: Purpose, gone: &mut Gone) -> Result<(), SweepError> {
