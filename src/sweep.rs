@@ -14,38 +14,33 @@
 //!
 //! What a deployment can break: in memory, or in an SQLite file of its own, the state is shared by nobody; and clocks that differ by more than a few seconds have two workers look at one domain.
 
+mod background;
 mod discovery;
 mod look;
 mod looks;
 mod ration;
+mod round;
 mod schedule;
 mod stopping;
 mod unverification;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture, pending};
-use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{Either, select, try_join};
+use futures_util::future::{Either, select};
 use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
-use uuid::Uuid;
 
-use self::look::LONGEST_RETRY;
-use self::ration::Rations;
+pub use self::background::Sweeping;
+use self::round::Round;
 use self::stopping::Stopping;
-use self::unverification::Unverified;
 use crate::account::{Account, DirectoryError};
 use crate::address::RegistrableDomain;
 use crate::audit::AuditError;
-use crate::domain::DomainSource;
-use crate::gatekeeper::{Gatekeeper, Inner};
-use crate::state::{State, StateError};
+use crate::gatekeeper::Gatekeeper;
+use crate::state::StateError;
 use crate::verdict::Reason;
 
 /// How long what was leased is another's to do after its worker died.
@@ -55,21 +50,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const SLOWEST: f64 = 1.0 / 86_400.0;
 const FASTEST: f64 = 1e6;
 
-/// Addresses lose their verification so often while a round goes on.
-const MEANWHILE: Duration = Duration::from_secs(600);
-
-/// How long a sweep in the background may take to stop.
-const STOPPING: Duration = Duration::from_secs(30);
-
 /// Nothing is put off for longer.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// How many questions are under way at once, to whomever.
-const UNDER_WAY: usize = 128;
-
-/// In the background it is seen so often whether anything is due.
-const GLANCE: Duration = Duration::from_secs(60);
-const SHORTEST_GLANCE: Duration = Duration::from_millis(500);
 
 /// How a sweep is done.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,77 +240,11 @@ impl Sweep {
         }
     }
 
-    /// Runs in the background until it is stopped: rounds every so often, and a look at each domain as soon as it is due.
-    ///
-    /// # Panics
-    /// Outside of a Tokio runtime.
-    pub fn start(self) -> Sweeping {
-        let stopping = Stopping::new();
-        let task = tokio::spawn(self.run(stopping.clone()));
-        Sweeping { stopping, task }
-    }
-
     async fn whole_round(&self, stopping: &Stopping) -> Result<SweepSummary, SweepError> {
         let round = Arc::new(Round::of(self, stopping.clone())?);
         // Who starts a sweep by hand wants to know about those that failed before.
         round.state.retry_failed(round.due_by).await?;
         round.whole(true).await
-    }
-
-    async fn run(self, stopping: Stopping) {
-        let clock = &self.gatekeeper.inner.clock;
-        let (mut round_at, mut is_braked) = (clock.now(), false);
-        while !stopping.is_wished() {
-            let now = clock.now();
-            // Later than that comes of a clock that was ahead.
-            let is_round = round_at <= now || round_at > now + self.settings.every;
-            // A round that brakes is not tried again before the next.
-            let unverifies = is_round || !is_braked;
-            let wait = match AssertUnwindSafe(self.turn(&stopping, is_round, unverifies)).catch_unwind().await {
-                Ok(Ok((braked, next_due_at))) => {
-                    if is_round {
-                        round_at = now + self.settings.every;
-                    }
-                    is_braked = if unverifies { braked } else { is_braked };
-                    let next = next_due_at.map_or(round_at, |due_at| due_at.min(round_at));
-                    next.duration_since(clock.now()).unwrap_or_default().clamp(SHORTEST_GLANCE, GLANCE)
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the sweep broke off, and goes on in a minute");
-                    GLANCE
-                }
-                Err(_) => {
-                    tracing::error!("the sweep panicked, and goes on in a minute");
-                    GLANCE
-                }
-            };
-            stopping.pause(wait).await;
-        }
-    }
-
-    /// A round, or a look at what is due. Says whether the brake held, and when the next domain will be due.
-    async fn turn(&self, stopping: &Stopping, is_round: bool, unverifies: bool) -> Result<(bool, Option<SystemTime>), SweepError> {
-        let round = Arc::new(Round::of(self, stopping.clone())?);
-        let mut is_braked = false;
-        if is_round {
-            let summary = round.whole(false).await?;
-            is_braked = summary.braked;
-            tracing::info!(
-                accounts = summary.accounts,
-                domains = summary.domains,
-                looked = summary.looked,
-                failed = summary.failed,
-                unverified = summary.unverified,
-                "a sweep is done"
-            );
-        } else {
-            round.set_right().await?;
-            round.look_at_all(watch::channel(true).1, false).await?;
-            if unverifies {
-                is_braked = round.unverify().await?.is_braked;
-            }
-        }
-        Ok((is_braked, round.state.next_due_at(round.due_by).await?))
     }
 }
 
@@ -342,150 +258,9 @@ impl IntoFuture for Sweep {
     }
 }
 
-/// A sweep in the background. It ends when this is dropped.
-#[derive(Debug)]
-#[must_use = "a sweep ends when this is dropped"]
-pub struct Sweeping {
-    stopping: Stopping,
-    task: JoinHandle<()>,
-}
-
-impl Sweeping {
-    /// Stops it, and returns when what was under way is written down, half a minute later at most.
-    pub async fn stop(mut self) {
-        self.stopping.stop();
-        // What doesn't end by then hangs, and is due again when its lease ends.
-        drop(tokio::time::timeout(STOPPING, &mut self.task).await);
-    }
-}
-
-impl Drop for Sweeping {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Gatekeeper {
     /// A sweep over all accounts of the directory. It needs a [state](crate::GatekeeperBuilder::state).
     pub fn sweep(&self) -> Sweep {
         Sweep { gatekeeper: self.clone(), settings: SweepSettings::default(), told: Arc::new(drop), is_watched: false }
-    }
-}
-
-/// One round, and all that it works with.
-struct Round {
-    inner: Arc<Inner>,
-    state: State,
-    source: Arc<dyn DomainSource>,
-    settings: SweepSettings,
-    told: Arc<Told>,
-    is_watched: bool,
-    /// Who looks.
-    worker: Uuid,
-    /// What was due by then is looked at.
-    due_by: SystemTime,
-    rations: Rations,
-    /// Held by every question that is under way.
-    asking: Semaphore,
-    /// Servers whose failure was recorded.
-    failing: Mutex<HashSet<String>>,
-    stopping: Stopping,
-}
-
-impl Round {
-    fn of(sweep: &Sweep, stopping: Stopping) -> Result<Self, SweepError> {
-        let inner = Arc::clone(&sweep.gatekeeper.inner);
-        let state = inner.state.clone().ok_or(SweepError::NoState)?;
-        let rations = Rations::new(state.clone(), Arc::clone(&inner.clock), sweep.settings.rate);
-        Ok(Self {
-            source: inner.domains.source(),
-            due_by: inner.clock.now(),
-            inner,
-            state,
-            settings: sweep.settings.clone(),
-            told: Arc::clone(&sweep.told),
-            is_watched: sweep.is_watched,
-            worker: Uuid::now_v7(),
-            rations,
-            asking: Semaphore::new(UNDER_WAY),
-            failing: Mutex::default(),
-            stopping,
-        })
-    }
-
-    fn now(&self) -> SystemTime {
-        self.inner.clock.now()
-    }
-
-    /// Undoes what a clock that was ahead put off, and a longer `recheck_after`.
-    async fn set_right(&self) -> Result<(), SweepError> {
-        Ok(self.state.clamp_due(self.due_by, self.settings.recheck_after.max(LONGEST_RETRY) + LEASE).await?)
-    }
-
-    /// Discovery, looks and un-verification. It `waits` also for what others look at.
-    async fn whole(self: &Arc<Self>, waits: bool) -> Result<SweepSummary, SweepError> {
-        self.set_right().await?;
-        let (discovered, is_discovered) = watch::channel(false);
-        let (looked, is_looked) = watch::channel(false);
-        let discovering = async {
-            let found = self.discover().await?;
-            let domains = if self.is_watched { self.state.outlook(self.due_by, self.now()).await?.domains } else { 0 };
-            (self.told)(SweepEvent::Discovered { accounts: found.0, domains });
-            discovered.send_replace(true);
-            Ok(found)
-        };
-        let looking = async {
-            let tally = self.look_at_all(is_discovered.clone(), waits).await?;
-            looked.send_replace(true);
-            Ok(tally)
-        };
-        let meanwhile = self.unverify_meanwhile(is_discovered.clone(), is_looked);
-        let ((accounts, vanished), (tally, mut outcome)) = try_join(discovering, try_join(looking, meanwhile)).await?;
-        let before = self.state.outlook(self.due_by, self.now()).await?;
-        let last = self.unverify().await?;
-        outcome = Unverified { unverified: outcome.unverified + last.unverified, failed: outcome.failed + last.failed, ..last };
-        Ok(SweepSummary {
-            accounts,
-            verified: before.accounts,
-            domains: before.domains,
-            vanished,
-            looked: tally.looked,
-            asked: tally.asked,
-            polled: tally.polled,
-            failed: before.failing,
-            found: tally.codes,
-            unverified: outcome.unverified,
-            would_unverify: outcome.would_unverify,
-            not_unverified: outcome.failed,
-            braked: outcome.is_braked,
-            interrupted: self.stopping.is_wished(),
-        })
-    }
-
-    /// Un-verifies what was found so far every so often, until all was looked at: looks may take a day.
-    async fn unverify_meanwhile(
-        &self,
-        discovered: watch::Receiver<bool>,
-        mut looked: watch::Receiver<bool>,
-    ) -> Result<Unverified, SweepError> {
-        let mut sum = Unverified::default();
-        loop {
-            // Its sender is gone only where the round breaks off.
-            let is_over = tokio::time::timeout(MEANWHILE, looked.wait_for(|is_looked| *is_looked)).await.is_ok();
-            if is_over || self.settings.dry_run {
-                return Ok(sum);
-            }
-            if *discovered.borrow() {
-                let outcome = self.unverify().await?;
-                (sum.unverified, sum.failed) = (sum.unverified + outcome.unverified, sum.failed + outcome.failed);
-                if outcome.is_braked || outcome.failed > 0 {
-                    return Ok(sum);
-                }
-            }
-        }
-    }
-
-    fn is_first_failure_of(&self, server: &str) -> bool {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned())
     }
 }

@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 use std::mem;
 use std::time::{Duration, SystemTime};
 
-use super::{LEASE, Round, SweepError, SweepEvent};
+use super::round::Round;
+use super::{LEASE, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
 use crate::address::{Mailbox, RegistrableDomain};
 use crate::clock::within;

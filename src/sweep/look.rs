@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
 
-use super::Round;
+use super::round::Round;
 use super::schedule::{Known, Plan};
 use crate::address::RegistrableDomain;
 use crate::audit::{DomainRecord, Event, Record};

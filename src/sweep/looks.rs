@@ -14,7 +14,8 @@ use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
 
 use super::look::{Look, Outcome};
-use super::{LEASE, Round, SweepError, SweepEvent};
+use super::round::Round;
+use super::{LEASE, SweepError, SweepEvent};
 use crate::address::RegistrableDomain;
 use crate::state::{TRIES, Watched};
 

@@ -11,7 +11,8 @@ use futures_util::stream::{self, StreamExt};
 
 use super::discovery::PATIENCE;
 use super::look::sighting;
-use super::{LEASE, LONGEST, Round, SweepError, SweepEvent};
+use super::round::Round;
+use super::{LEASE, LONGEST, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
 use crate::address::{Mailbox, RegistrableDomain};
 use crate::audit::{DomainRecord, Event, Record};
