@@ -46,6 +46,8 @@ pub(super) struct Look {
     pub(super) records: Vec<Record>,
     /// Whether the registry was asked.
     pub(super) asked: bool,
+    /// Whether the DNS told where it leads.
+    pub(super) polled: bool,
     /// The codes of what was found. Empty where nothing was, or the look failed.
     pub(super) codes: Vec<&'static str>,
     pub(super) failed: bool,
@@ -173,7 +175,7 @@ impl Round {
             watched.polled_at = Some(now);
         }
         let due_at = Plan { registry_at: watched.registry_at, poll_after: watched.poll_after }.due_at(now);
-        Box::new(Look::of(watched.registry_at, watched, due_at))
+        Box::new(Look { polled: true, ..Look::of(watched.registry_at, watched, due_at) })
     }
 
     /// What follows from what is `known`.
@@ -198,7 +200,7 @@ impl Round {
             watched.polled_at = Some(now);
         }
         let due_at = plan.due_at(now);
-        Box::new(Look { records, codes, ..Look::of(leased_registry_at, watched, due_at) })
+        Box::new(Look { records, codes, polled: poll.operators.is_some(), ..Look::of(leased_registry_at, watched, due_at) })
     }
 
     /// Where the DNS leads could not be told.
@@ -269,7 +271,7 @@ impl Round {
 impl Look {
     fn of(leased_registry_at: SystemTime, watched: Watched, due_at: SystemTime) -> Self {
         let looked = Looked { leased_registry_at, watched, due_at, remembered: None };
-        Self { looked, records: Vec::new(), asked: false, codes: Vec::new(), failed: false }
+        Self { looked, records: Vec::new(), asked: false, polled: false, codes: Vec::new(), failed: false }
     }
 }
 

@@ -191,7 +191,7 @@ impl Tally {
             self.looked += 1;
         }
         self.asked += u64::from(look.asked);
-        self.polled += u64::from(!look.asked && !look.failed);
+        self.polled += u64::from(look.polled && !look.asked);
         if look.asked && !look.failed && look.codes.is_empty() {
             *self.codes.entry("active").or_default() += 1;
         }

@@ -325,6 +325,19 @@ async fn what_a_reset_found_of_one_account_holds_for_all_on_its_domain() {
 }
 
 #[tokio::test]
+async fn what_a_reset_has_just_learned_is_asked_of_nobody_again() {
+    let yard = Yard::open().await;
+    yard.healthy_account("a@example.com");
+    let builder = Gatekeeper::builder().directory(Arc::clone(&yard.accounts)).domains(yard.registry.rdap().await.unwrap());
+    let gatekeeper = builder.audit(Arc::clone(&yard.audit)).clock(yard.clock.clone()).state(yard.state.clone()).build().unwrap();
+    assert!(gatekeeper.assess("a@example.com").await.unwrap().is_allowed());
+    yard.clock.advance(HOUR);
+    let summary = gatekeeper.sweep().settings(quick()).await.unwrap();
+    assert_eq!((summary.looked, summary.asked, summary.polled), (1, 0, 0));
+    assert_eq!(yard.registry.questions("example.com"), 1);
+}
+
+#[tokio::test]
 async fn a_reset_finds_at_once_what_a_sweep_found() {
     let yard = Yard::open().await;
     yard.healthy_account("a@example.com");
