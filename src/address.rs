@@ -7,7 +7,7 @@
 //!    long s, Kelvin sign) nor a letter that folds into another (dotless i, sharp s) can stand for a plain one.
 //! 3. Its domain is in one IDNA form, all A-labels or all U-labels (RFC 5890 §2.3.2.1), and round-trips between both.
 //! 4. Its local part has no quotes or escapes that it could do without (RFC 5321 §4.1.2 asks for that), and no encoded words (RFC 2047), which some
-//!    mail libraries decode even there.
+//!    mail libraries decode even there, nor percent-encoded characters, which a program that decodes a form twice would take for others.
 //! 5. It has a [`RegistrableDomain`]: public suffix plus one label, by the ICANN section of the Public Suffix List and a table of the registries below it.
 
 mod registries;
@@ -56,7 +56,7 @@ impl Mailbox {
         let text = text.trim();
         let options = Options::default().without_display_text();
         let parsed = EmailAddress::parse_with_options(text, options).map_err(|_| AddressError::NotAddrSpec)?;
-        if !is_its_own_folding(text) || !is_written_plainly(parsed.local_part()) {
+        if !is_its_own_folding(text) || !is_written_plainly(parsed.local_part()) || is_percent_encoded(text) {
             return Err(AddressError::Foldable);
         }
         let at = parsed.local_part().len();
@@ -259,6 +259,15 @@ fn is_written_plainly(local: &str) -> bool {
     !is_dot_atom && !quoted.contains("=?")
 }
 
+/// Whether a program that decodes once more (RFC 3986 §2.1, and `%u0062` as IIS has it) finds something to decode.
+pub(crate) fn is_percent_encoded(text: &str) -> bool {
+    let are_digits = |digits: Option<&str>| digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    text.split('%').skip(1).any(|rest| {
+        let unicode = rest.strip_prefix(['u', 'U']).map(|rest| rest.get(..4));
+        are_digits(rest.get(..2)) || unicode.is_some_and(are_digits)
+    })
+}
+
 /// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them. And what stands for bytes that are no UTF-8.
 pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
@@ -299,6 +308,7 @@ mod tests {
             ("\"a\\\"b\"@example.com", "example.com"),
             ("\".a\"@example.com", "example.com"),
             ("o'brien+tag@example.com", "example.com"),
+            ("100%sure%@example.com", "example.com"),
             ("jürgen@example.de", "example.de"),
             ("a@bücher.example", "xn--bcher-kva.example"),
             ("a@xn--bcher-kva.example", "xn--bcher-kva.example"),
@@ -385,6 +395,9 @@ mod tests {
             "\"a.b\"@example.com",        // the same
             "\"a\\b c\"@example.com",     // an escape for nothing
             "=?utf-8?q?a?=@example.com",  // an encoded word
+            "%61@example.com",            // percent-encoded
+            "%00a@example.com",           // the same
+            "x%u0061@example.com",        // the same, as IIS has it
         ] {
             assert!(domain_of(text).is_err(), "{text} gives {:?}", domain_of(text));
         }

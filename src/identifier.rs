@@ -5,8 +5,9 @@
 //!
 //! 1. An address is one [`Mailbox`].
 //! 2. No name holds a control character or one that isn't seen. White space around it is ignored.
-//! 3. A username that has other spellings (NFKC, lower case) is looked up in all of them.
-//! 4. Whether a key is one that the directory can hold, the [directory](crate::account::Directory::admits) says. Where it holds no such key, but one that laxer
+//! 3. No name holds a percent-encoded character, which a program that decodes twice would take for another.
+//! 4. A username that has other spellings (NFKC, lower case) is looked up in all of them.
+//! 5. Whether a key is one that the directory can hold, the [directory](crate::account::Directory::admits) says. Where it holds no such key, but one that laxer
 //!    programs read in it (`042`, `4_2`, `42-jo`), the request is refused. No key holds a digit of another script than ours.
 
 use std::fmt;
@@ -14,7 +15,7 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::account::AccountId;
-use crate::address::{AddressError, Mailbox, is_invisible};
+use crate::address::{AddressError, Mailbox, is_invisible, is_percent_encoded};
 
 /// Which of an account's names a guard's target holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -72,6 +73,9 @@ pub enum IdentifierError {
     /// It is empty, or holds a character that programs drop or cut a text off at.
     #[error("the name holds nothing, or what can't be seen")]
     Invisible,
+    /// It holds a percent-encoded character, which some programs decode.
+    #[error("the name holds percent-encoded characters")]
+    Encoded,
     /// It is a key with digits beyond ASCII, which some programs read as numbers.
     #[error("the key has digits that only some programs read")]
     Digits,
@@ -87,6 +91,7 @@ impl Identifier {
         match kind {
             Identifies::Email => Ok(Self::Email(Mailbox::parse(text)?)),
             _ if text.is_empty() || text.chars().any(is_invisible) => Err(IdentifierError::Invisible),
+            _ if is_percent_encoded(text) => Err(IdentifierError::Encoded),
             Identifies::Username => Ok(Self::Username(text.to_owned())),
             Identifies::Id if text.chars().any(|c| c.is_numeric() && !c.is_ascii()) => Err(IdentifierError::Digits),
             Identifies::Id => Ok(Self::Id(text.into())),
@@ -182,6 +187,10 @@ mod tests {
             for kind in [Identifies::Username, Identifies::Id, Identifies::Token] {
                 assert_eq!(Identifier::parse(kind, text), Err(IdentifierError::Invisible), "{text:?}");
             }
+        }
+        for kind in [Identifies::Username, Identifies::Id, Identifies::Token] {
+            assert_eq!(Identifier::parse(kind, "%61b"), Err(IdentifierError::Encoded));
+            assert!(Identifier::parse(kind, "a%b").is_ok());
         }
         assert!(Identifier::parse(Identifies::Email, "a@b").is_err());
     }
