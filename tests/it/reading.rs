@@ -601,3 +601,19 @@ async fn every_spelling_is_judged_or_refused() {
         assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
     }
 }
+
+/// Some applications decode a form once more than they should.
+#[tokio::test]
+async fn a_field_whose_name_is_encoded_twice_counts_as_the_field() {
+    let stage = Stage::open().await;
+    stage.accounts.insert("a@example.com", false, None);
+    for body in [
+        "email=nobody@example.com&%2565mail=a@example.com",
+        "%2565mail=a@example.com",
+        "email=nobody@example.com&%25u0065mail=a@example.com",
+    ] {
+        let request = stage.http.post(stage.url("/password-reset")).header("content-type", "application/x-www-form-urlencoded").body(body);
+        assert_eq!(request.send().await.unwrap().status(), 400, "{body}");
+    }
+    assert!(stage.seen().is_empty());
+}
