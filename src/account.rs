@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
@@ -46,7 +46,7 @@ pub use queries::{IdKind, Queries};
 pub use sqlite::SqliteDirectory;
 
 /// The directory's key of an account, opaque to us: an integer, a UUID or a name, as text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AccountId(String);
 
@@ -194,6 +194,8 @@ pub trait Directory: Send + Sync + 'static {
     async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError>;
 
     /// At most `limit` accounts, in the order of their keys, of those whose key comes after `after`; from the first on where that is `None`.
+    ///
+    /// One key may have several rows, as where an account has several addresses. A page that is full may end among them: whoever goes on after the key before them misses none.
     ///
     /// One row that can't be read must not hide all that come after it. A row whose key can be read but another column can't is given as an account that isn't
     /// verified, without an address and a time of verification, and an error is logged. A row whose key can't be read is an error, as there is no going on after it.

@@ -309,3 +309,31 @@ fn is_other_text(form: &Key, id: &AccountId) -> bool {
 fn is_conflict(error: &sqlx::Error) -> bool {
     sql::has_code(error, &["40001", "40P01"])
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+
+    use super::*;
+
+    /// However far in, a page reads what it gives and no more. The server is that of `GATEKEEPER_POSTGRES`.
+    #[tokio::test]
+    async fn the_pages_of_the_built_in_table_are_found_by_its_key() {
+        let server = std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/test".to_owned());
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        let table = include_str!("postgres/0001_accounts.sql");
+        let rows =
+            "INSERT INTO accounts (email, verified) SELECT 'a' || number || '@example.com', TRUE FROM generate_series(1, 20000) AS number";
+        // It goes with the connection.
+        let table = format!("SET search_path TO pg_temp; {table}; {rows}; ANALYZE accounts");
+        sqlx::raw_sql(AssertSqlSafe(table)).execute(&mut connection).await.unwrap();
+        let plan = format!("EXPLAIN {}", built_in().page.unwrap());
+        for after in [0_i64, 10_000, 19_999] {
+            let plan = sqlx::query_scalar(AssertSqlSafe(plan.clone())).bind(after).bind(2_000_i64);
+            let plan: Vec<String> = plan.fetch_all(&mut connection).await.unwrap();
+            let plan = plan.join("\n");
+            assert!(plan.contains("Index Scan using accounts_pkey on accounts"), "{plan}");
+            assert!(plan.contains("Index Cond: (id >") && !plan.contains("Sort"), "{plan}");
+        }
+    }
+}

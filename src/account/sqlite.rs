@@ -298,3 +298,22 @@ impl Reads for Sqlite {
 fn decoded<'r, T: Decode<'r, Sqlite>>(value: SqliteValueRef<'r>) -> Result<T, BoxDynError> {
     T::decode(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+
+    use super::*;
+
+    /// However far in, a page reads what it gives and no more.
+    #[tokio::test]
+    async fn the_pages_of_the_built_in_table_are_found_by_its_key() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql(include_str!("sqlite/0001_accounts.sql")).execute(&mut connection).await.unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {}", built_in().page.unwrap());
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(plan)).bind(10_000).bind(2_000).fetch_all(&mut connection).await.unwrap();
+        let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        assert_eq!(steps, ["SEARCH accounts USING INTEGER PRIMARY KEY (rowid>?)"]);
+    }
+}

@@ -1,6 +1,18 @@
 //! The connections, and the little in which the databases differ. All statements elsewhere are in words that both of them know, but for a [`Dialect`]'s.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::Database;
+
+use crate::clock;
+
+/// How long an answer may take. Databases end a statement long before, but a connection that broke unnoticed would be waited for without end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    clock::within(PATIENCE, answer).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+}
 
 /// The connections to whichever database holds the state.
 #[derive(Debug, Clone)]
@@ -28,13 +40,13 @@ macro_rules! with {
             $crate::state::pool::Transaction::Sqlite(transaction) => {
                 type $dialect = sqlx::Sqlite;
                 let $connection = &mut **transaction;
-                $to_do
+                $crate::state::pool::within(async { $to_do }).await
             }
             #[cfg(feature = "postgres")]
             $crate::state::pool::Transaction::Postgres(transaction) => {
                 type $dialect = sqlx::Postgres;
                 let $connection = &mut **transaction;
-                $to_do
+                $crate::state::pool::within(async { $to_do }).await
             }
         }
     };
@@ -43,21 +55,21 @@ macro_rules! with {
             #[cfg(feature = "sqlite")]
             $crate::state::pool::Transaction::Sqlite(transaction) => {
                 let $connection = &mut **transaction;
-                $to_do
+                $crate::state::pool::within(async { $to_do }).await
             }
             #[cfg(feature = "postgres")]
             $crate::state::pool::Transaction::Postgres(transaction) => {
                 let $connection = &mut **transaction;
-                $to_do
+                $crate::state::pool::within(async { $to_do }).await
             }
         }
     };
     ($pool:expr, |$connections:ident| $to_do:expr) => {
         match $pool {
             #[cfg(feature = "sqlite")]
-            $crate::state::pool::Pool::Sqlite($connections) => $to_do,
+            $crate::state::pool::Pool::Sqlite($connections) => $crate::state::pool::within(async { $to_do }).await,
             #[cfg(feature = "postgres")]
-            $crate::state::pool::Pool::Postgres($connections) => $to_do,
+            $crate::state::pool::Pool::Postgres($connections) => $crate::state::pool::within(async { $to_do }).await,
         }
     };
 }
@@ -85,9 +97,9 @@ impl Pool {
     pub(super) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(pool) => pool.begin_with(sqlx::Sqlite::BEGIN).await.map(Transaction::Sqlite),
+            Self::Sqlite(pool) => within(pool.begin_with(sqlx::Sqlite::BEGIN)).await.map(Transaction::Sqlite),
             #[cfg(feature = "postgres")]
-            Self::Postgres(pool) => pool.begin_with(sqlx::Postgres::BEGIN).await.map(Transaction::Postgres),
+            Self::Postgres(pool) => within(pool.begin_with(sqlx::Postgres::BEGIN)).await.map(Transaction::Postgres),
         }
     }
 }
@@ -101,9 +113,52 @@ impl Transaction {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Sqlite(transaction) => within(transaction.commit()).await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => within(transaction.commit()).await,
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "postgres")]
+mod tests {
+    use sqlx::postgres::{PgConnectOptions, PgPool};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// Passes everything on to PostgreSQL and back until it is `broken`; then nothing, without a word.
+    async fn pass_on(listener: TcpListener, server: (String, u16), broken: watch::Receiver<bool>) {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect((server.0.as_str(), server.1)).await.unwrap();
+            let mut broken = broken.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                    _ = broken.wait_for(|broken| *broken) => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_broke_unnoticed_is_not_waited_for_without_end() {
+        let server = std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/test".to_owned());
+        let options: PgConnectOptions = server.parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (breaks, broken) = watch::channel(false);
+        tokio::spawn(pass_on(listener, (options.get_host().to_owned(), options.get_port()), broken));
+        let pool = Pool::Postgres(PgPool::connect_with(options.host("127.0.0.1").port(port)).await.unwrap());
+        let mut transaction = pool.begin().await.unwrap();
+        breaks.send_replace(true);
+        // Nothing will come by the socket, so time may run as fast as it can.
+        tokio::time::pause();
+        let asked: Result<(), sqlx::Error> =
+            with!(in &mut transaction, |connection| sqlx::query("SELECT 1").execute(connection).await.map(drop));
+        assert!(matches!(&asked, Err(sqlx::Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut), "{asked:?}");
     }
 }

@@ -23,6 +23,8 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, StateError> {
 pub(super) async fn memory() -> Result<SqlitePool, StateError> {
     // Each connection would have a memory of its own, and lose it when it is closed.
     let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    // Who gives up waiting while it is tested has it closed.
+    let pool = pool.test_before_acquire(false);
     connect(SqliteConnectOptions::new().in_memory(true), pool).await
 }
 
