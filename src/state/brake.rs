@@ -71,7 +71,7 @@ mod tests {
         state.count_unverified(3, at(0)).await.unwrap();
         let begun = state.begin_pass(Pass::Unverification, at(0), at(1), MINUTE).await.unwrap();
         assert_eq!(begun, Begun::Mine { number: 1, after: None, accounts: 0 });
-        assert!(state.end_unverification(1, &[], at(2)).await.unwrap());
+        assert!(state.end_unverification(1, &[], || at(2), MINUTE).await.unwrap());
         assert_eq!(state.count_unverified(0, at(3)).await.unwrap(), 3);
     }
 }

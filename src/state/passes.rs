@@ -104,8 +104,13 @@ const TAKE_OVER: &str = "UPDATE gatekeeper_passes SET lease = $2, leased_until =
 const ADVANCE: &str = "UPDATE gatekeeper_passes SET after = $4, accounts = $5, leased_until = $6 \
      WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
 
-/// Locks the row, and ends the pass where `$4` is not `NULL`.
-const HOLD: &str = "UPDATE gatekeeper_passes SET ended_at = $4 WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
+/// Locks the row, leases the pass until `$5`, and ends it where `$4` is not `NULL`.
+const HOLD: &str =
+    "UPDATE gatekeeper_passes SET ended_at = $4, leased_until = $5 WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
+
+/// As if it had never been begun.
+const GIVE_UP: &str = "UPDATE gatekeeper_passes SET began_at = $4, ended_at = $4, lease = NULL \
+     WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
 
 const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
 
@@ -251,8 +256,13 @@ impl State {
     }
 
     /// Ends the discovery: what it counted counts, and domains that it saw no account on are watched no more. Says how many those are, `None` where another has
-    /// taken the pass over.
-    pub(crate) async fn end_discovery(&self, number: u64, now: SystemTime) -> Result<Option<u64>, StateError> {
+    /// taken the pass over. It is leased for `lease` more with each stretch.
+    pub(crate) async fn end_discovery(
+        &self,
+        number: u64,
+        now: impl Fn() -> SystemTime,
+        lease: Duration,
+    ) -> Result<Option<u64>, StateError> {
         let failed = || failed("ending a discovery");
         let (mut vanished, mut after) = (0, String::new());
         loop {
@@ -261,8 +271,7 @@ impl State {
                 sqlx::query_scalar(STRETCH).bind(&after).bind(AT_ONCE).fetch_one(connection).await
             })
             .map_err(failed())?;
-            let ended_at = last.is_none().then_some(now);
-            if !self.hold(&mut transaction, Pass::Discovery, number, ended_at).await.map_err(failed())? {
+            if !self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), last.is_none()).await.map_err(failed())? {
                 return Ok(None);
             }
             if let Some(last) = &last {
@@ -286,15 +295,21 @@ impl State {
     }
 
     /// Ends the un-verification of the addresses at `domains`, on which no account is left until one is discovered. `false` where another has taken the pass
-    /// over.
-    pub(crate) async fn end_unverification(&self, number: u64, domains: &[RegistrableDomain], now: SystemTime) -> Result<bool, StateError> {
+    /// over. It is leased for `lease` more with each stretch.
+    pub(crate) async fn end_unverification(
+        &self,
+        number: u64,
+        domains: &[RegistrableDomain],
+        now: impl Fn() -> SystemTime,
+        lease: Duration,
+    ) -> Result<bool, StateError> {
         let failed = || failed("ending an un-verification");
         let mut stretches = domains.chunks(EMPTIED_AT_ONCE).peekable();
         loop {
             let stretch = stretches.next().unwrap_or_default();
-            let ended_at = stretches.peek().is_none().then_some(now);
+            let is_last = stretches.peek().is_none();
             let mut transaction = self.pool.begin().await.map_err(failed())?;
-            if !self.hold(&mut transaction, Pass::Unverification, number, ended_at).await.map_err(failed())? {
+            if !self.hold(&mut transaction, Pass::Unverification, number, (now(), lease), is_last).await.map_err(failed())? {
                 return Ok(false);
             }
             with!(in &mut transaction, |connection, DB| {
@@ -302,7 +317,7 @@ impl State {
             })
             .map_err(failed())?;
             transaction.commit().await.map_err(failed())?;
-            if ended_at.is_some() {
+            if is_last {
                 return Ok(true);
             }
         }
@@ -316,20 +331,31 @@ impl State {
         })
         .map_err(failed("leaving a pass"))
     }
+
+    /// Gives up a pass that can't be gone on with: the next begins anew, from the first account on.
+    pub(crate) async fn give_up_pass(&self, pass: Pass, number: u64) -> Result<(), StateError> {
+        with!(&self.pool, |pool| {
+            let query = sqlx::query(GIVE_UP).bind(pass.as_str()).bind(count(number)).bind(self.node.id.to_string());
+            query.bind(NEVER).execute(pool).await.map(drop)
+        })
+        .map_err(failed("giving up a pass"))
+    }
 }
 
 impl State {
-    /// Locks a pass that is under way, and ends it at `ended_at`. `false` where another has taken it over.
+    /// Locks a pass that is under way, and ends it now where it `ends`, else leases it for longer. `false` where another has taken it over.
     async fn hold(
         &self,
         transaction: &mut Transaction,
         pass: Pass,
         number: u64,
-        ended_at: Option<SystemTime>,
+        (now, lease): (SystemTime, Duration),
+        ends: bool,
     ) -> Result<bool, sqlx::Error> {
+        let now = microseconds(now);
         with!(in transaction, |connection| {
             let query = sqlx::query(HOLD).bind(pass.as_str()).bind(count(number)).bind(self.node.id.to_string());
-            query.bind(ended_at.map(microseconds)).execute(connection).await.map(|done| done.rows_affected() > 0)
+            query.bind(ends.then_some(now)).bind(now.saturating_add(span(lease))).execute(connection).await.map(|done| done.rows_affected() > 0)
         })
     }
 }

@@ -134,5 +134,5 @@ pub(super) async fn discover(state: &State, found: &[Discovered], seconds: u64) 
     let after = AccountId::from("1");
     let progress = Progress { found, after: &after, accounts: found.iter().map(|found| found.accounts).sum() };
     assert!(state.advance(Pass::Discovery, number, &progress, at(seconds), MINUTE).await.unwrap());
-    state.end_discovery(number, at(seconds)).await.unwrap().unwrap()
+    state.end_discovery(number, || at(seconds), MINUTE).await.unwrap().unwrap()
 }

@@ -16,7 +16,7 @@ use crate::state::{Begun, Discovered, Pass, Progress};
 const PAGE: usize = 2_000;
 
 /// How long the directory may take for one answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After how many domains or accounts, or how long, what was found is written.
 const DOMAINS: usize = 5_000;
@@ -32,8 +32,13 @@ impl Round {
         while !self.stopping.is_wished() {
             match self.state.begin_pass(Pass::Discovery, self.due_by, self.now(), LEASE).await? {
                 Begun::Mine { number, after, accounts } => {
-                    let done = self.go_through(number, after, accounts).await;
-                    if done.is_err() {
+                    let done = self.go_through(number, after.clone(), accounts).await;
+                    if let Err(error) = &done {
+                        if is_no_key(error, after.as_ref()) {
+                            tracing::warn!("the accounts are gone through from the first on, since their keys are others than they were");
+                            self.state.give_up_pass(Pass::Discovery, number).await?;
+                            continue;
+                        }
                         self.leave(Pass::Discovery, number).await;
                     }
                     if let Some(vanished) = done? {
@@ -51,12 +56,18 @@ impl Round {
     }
 
     /// The accounts after `after`. None where there are no more.
+    ///
+    /// Several rows may have one key, as where one account has several addresses, and a page may end among them: the last key's are left to the next page, which begins with all of them.
     pub(super) async fn page(&self, after: Option<&AccountId>) -> Result<Vec<Account>, SweepError> {
         let late = |_| Err(DirectoryError::Timeout { operation: "listing accounts" });
-        let page = within(PATIENCE, self.inner.directory.page(after, PAGE)).await.unwrap_or_else(late)?;
+        let mut page = within(PATIENCE, self.inner.directory.page(after, PAGE)).await.unwrap_or_else(late)?;
+        let Some(last) = page.last().map(|account| account.id.clone()) else { return Ok(page) };
         // Such a pass would never end.
-        if after.is_some() && page.last().map(|account| &account.id) == after {
+        if Some(&last) == after {
             return Err(DirectoryError::unavailable("listing accounts", "a page ends with the account that it was to begin after").into());
+        }
+        if let Some(others) = page.iter().rposition(|account| account.id != last) {
+            page.truncate(others + 1);
         }
         Ok(page)
     }
@@ -88,7 +99,7 @@ impl Round {
                 (self.told)(SweepEvent::Discovering { accounts: tally.accounts });
             }
             if is_last {
-                let vanished = self.state.end_discovery(number, self.now()).await?;
+                let vanished = self.state.end_discovery(number, || self.now(), LEASE).await?;
                 return Ok(vanished.map(|vanished| (tally.accounts, vanished)));
             }
             if is_stopped {
@@ -97,6 +108,11 @@ impl Round {
             }
         }
     }
+}
+
+/// Whether the directory has no such key as the one that a pass was to go on after: another directory gave it, or one with keys of another kind.
+fn is_no_key(error: &SweepError, after: Option<&AccountId>) -> bool {
+    matches!(error, SweepError::Directory(DirectoryError::NoKey(key)) if Some(key) == after)
 }
 
 /// What was found since it was last written.

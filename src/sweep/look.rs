@@ -75,7 +75,10 @@ impl Round {
         if poll.is_asked && poll.operators.is_none() && watched.registry_at > now && !is_overdue {
             return Outcome::Looked(Self::settle_untold(watched, now));
         }
-        let before = match self.state.domain(&watched.domain).await {
+        let reading = self.reading.acquire().await;
+        let before = self.state.domain(&watched.domain).await;
+        drop(reading);
+        let before = match before {
             Ok(before) => before,
             Err(error) => return Outcome::Looked(self.settle_broken(watched, &error)),
         };

@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::discovery::PATIENCE;
 use super::look::sighting;
 use super::round::Round;
 use super::{LEASE, LONGEST, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
 use crate::address::{Mailbox, RegistrableDomain};
 use crate::audit::{DomainRecord, Event, Record};
-use crate::clock::within;
 use crate::domain::Standing;
 use crate::domain::cache::Remembered;
 use crate::state::{Begun, Outlook, Pass, Progress};
@@ -173,7 +171,7 @@ impl Round {
         if let Purpose::Unverify(number) = purpose {
             names.retain(|name| !gone.left.contains(name));
             let names: Vec<_> = names.into_iter().collect();
-            self.state.end_unverification(number, &names, self.now()).await?;
+            self.state.end_unverification(number, &names, || self.now(), LEASE).await?;
         }
         Ok(gone)
     }
@@ -270,9 +268,7 @@ impl Round {
     }
 
     async fn take_away(&self, due: &Due) -> Result<bool, DirectoryError> {
-        let operation = "un-verifying an account";
-        let done = within(PATIENCE, self.inner.directory.unverify(&due.account, due.reason)).await;
-        let is_done = done.unwrap_or(Err(DirectoryError::Timeout { operation }))?;
+        let is_done = self.inner.unverify(&due.account, due.reason).await?;
         if !is_done {
             tracing::warn!(account = %due.account.id, "the directory has the account no longer as it was listed, so it is left as it is");
         }

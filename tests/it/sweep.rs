@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reset_gatekeeper::account::{Account, MemoryDirectory, SqliteDirectory};
 use reset_gatekeeper::audit::{Event, Record};
 use reset_gatekeeper::domain::dns::Dns;
 use reset_gatekeeper::domain::{Delegation, DomainSource, Report, SourceError, Sources};
@@ -429,6 +430,44 @@ async fn in_the_background_it_goes_on_until_it_is_stopped() {
 #[tokio::test]
 async fn a_sweep_without_a_state_says_so() {
     assert!(matches!(Yard::nobody().sweep().await, Err(SweepError::NoState)));
+}
+
+#[tokio::test]
+async fn a_discovery_begins_anew_where_the_key_it_had_got_to_is_none_any_more() {
+    let yard = Yard::open().await;
+    yard.healthy_account("a@one.com");
+    let half = yard.sweep().round(std::future::ready(())).await.unwrap();
+    assert!(half.interrupted);
+    // The application has moved to a table whose keys are integers.
+    let folder = tempfile::tempdir().unwrap();
+    let directory = SqliteDirectory::open(folder.path().join("accounts.db")).await.unwrap();
+    yard.healthy_account("b@two.com");
+    directory.insert("b@two.com", true, Some(time(VERIFIED))).await.unwrap();
+    let builder = Gatekeeper::builder().directory(directory).domains(yard.registry.rdap().await.unwrap()).audit(Arc::clone(&yard.audit));
+    let moved = builder.clock(yard.clock.clone()).state(yard.state.clone()).build().unwrap();
+    yard.clock.advance(Duration::from_secs(1));
+    let summary = moved.sweep().settings(quick()).await.unwrap();
+    assert_eq!((summary.accounts, summary.domains, summary.failed), (1, 1, 0), "{summary:?}");
+}
+
+/// An account may have several addresses, a row each, and a page may end among them.
+#[tokio::test]
+async fn no_row_is_missed_where_a_page_ends_among_several_of_one_key() {
+    let yard = Yard::open().await;
+    for domain in ["healthy.com", "lapsed.com", "gone.com"] {
+        yard.healthy_account(&format!("a@{domain}"));
+    }
+    yard.registry.put("lapsed.com", Phase::Redemption);
+    yard.registry.put("gone.com", Phase::Unregistered);
+    let account =
+        |id: String, email: &str| Account { id: id.into(), email: email.to_owned(), verified: true, verified_at: Some(time(VERIFIED)) };
+    let first = (0..1_999).map(|number| account(format!("{number:04}"), &format!("a{number}@healthy.com")));
+    let last = ["z@lapsed.com", "z@gone.com", "z@healthy.com"].map(|email| account("z".to_owned(), email));
+    let directory: Arc<MemoryDirectory> = Arc::new(first.chain(last).collect());
+    let builder = Gatekeeper::builder().directory(Arc::clone(&directory)).domains(yard.registry.rdap().await.unwrap());
+    let gatekeeper = builder.audit(Arc::clone(&yard.audit)).clock(yard.clock.clone()).state(yard.state.clone()).build().unwrap();
+    let summary = gatekeeper.sweep().settings(quick()).await.unwrap();
+    assert_eq!((summary.accounts, summary.domains, summary.unverified), (2_002, 3, 2), "{summary:?}");
 }
 
 #[tokio::test]

@@ -57,9 +57,10 @@ impl Field {
     }
 
     fn sweep(&self) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("sweep.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
         command.arg("sweep").arg("--json").arg("--config").arg(self.config()).env_remove("RUST_LOG");
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        command.stdout(Stdio::piped()).stderr(log).spawn().unwrap()
     }
 
     /// Waits until so many questions were asked.
@@ -96,9 +97,24 @@ async fn four_processes_share_a_sweep_and_two_of_them_are_killed() {
         tokio::task::spawn_blocking(|| rest.into_iter().map(|sweep| sweep.wait_with_output().unwrap()).collect()).await.unwrap();
     let took = began.elapsed();
     for output in &outputs {
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| {
+            let log = std::fs::read_to_string(field.folder.path().join("sweep.log")).unwrap();
+            panic!("it broke off: {}", log.lines().rev().take(5).collect::<Vec<_>>().join("\n"))
+        });
+        // Of very many domains, one or another meets a fault each time that it is asked about.
+        let failed = summary["failed"].as_u64().unwrap();
+        assert!(failed <= domains as u64 / 10_000, "{output:?}");
+        assert_eq!(output.status.code(), Some(i32::from(failed > 0)), "{output:?}");
+        eprintln!("{text}");
     }
+    // Such a one is asked about again by the next sweep, and no other.
+    let questions = field.registry.all_questions();
+    let last = field.sweep();
+    let last = tokio::task::spawn_blocking(move || last.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(last.status.code(), Some(0), "{last:?}");
+    let again = field.registry.all_questions() - questions;
+    assert!(again <= domains / 1_000, "{again} questions again");
     // Every domain is answered, and none is un-verified that stands.
     let asked = field.registry.all_questions();
     let unasked = (0..field.domains).filter(|number| field.registry.questions(&name(*number)) == 0).count();
@@ -120,5 +136,5 @@ async fn four_processes_share_a_sweep_and_two_of_them_are_killed() {
     assert!(lines(&audit, "\"email_unverified\"") >= domains.div_ceil(LAPSED));
     let verify = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper")).args(["audit", "verify"]).arg(&audit).status().unwrap();
     assert!(verify.success());
-    eprintln!("{domains} domains, {asked} questions, {busiest} in the busiest second, {took:?}");
+    eprintln!("{domains} domains, {asked} questions, {again} of them in a last sweep, {busiest} in the busiest second, {took:?}");
 }

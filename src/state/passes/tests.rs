@@ -8,11 +8,13 @@ promised_of_both! {
     an_earlier_verification_than_was_known_makes_the_domain_due,
     an_abandoned_pass_is_taken_over_where_it_was_left,
     a_pass_that_was_let_go_of_is_gone_on_with_at_once,
+    a_pass_that_was_given_up_begins_anew,
     a_pass_is_one_callers_however_many_begin_it,
     an_ended_pass_is_enough_where_it_began_late_enough,
     a_clock_that_was_ahead_holds_up_no_pass,
     domains_without_accounts_are_left_alone_until_one_is_discovered,
     an_unverification_ends_however_many_domains_it_empties,
+    an_ending_that_takes_long_keeps_its_lease,
 }
 
 async fn begin(state: &State, since: u64, now: u64) -> Begun {
@@ -44,7 +46,7 @@ async fn a_discovery_adds_up_what_it_finds_and_replaces_what_the_last_one_found(
     assert!(advance(&state, 1, &found, "10", 11, 0).await);
     let found = [discovered("b.com", 1, None), discovered("a.com", 1, Some(40)), discovered("c.com", 1, Some(20))];
     assert!(advance(&state, 1, &found, "20", 14, 0).await);
-    assert_eq!(state.end_discovery(1, at(1)).await.unwrap(), Some(0));
+    assert_eq!(state.end_discovery(1, || at(1), MINUTE).await.unwrap(), Some(0));
     let expected = [("a.com", 4, Some(40), 2), ("b.com", 8, Some(30), 0), ("c.com", 2, Some(20), 0)];
     assert_eq!(all(&state, 2).await, expected.map(|(name, accounts, from, undated)| (name.to_owned(), accounts, from.map(at), undated)));
 
@@ -66,7 +68,7 @@ async fn what_a_discovery_counts_counts_when_it_has_seen_all(place: Place) {
     let (new, now) = (("new.com".to_owned(), 2, None, 0), all(&state, 11).await);
     assert_eq!(now, [known(5, 1, 9).as_slice(), std::slice::from_ref(&new)].concat());
     assert_eq!(state.outlook(at(11), at(11)).await.unwrap().accounts, 16);
-    assert_eq!(state.end_discovery(2, at(12)).await.unwrap(), Some(0));
+    assert_eq!(state.end_discovery(2, || at(12), MINUTE).await.unwrap(), Some(0));
     assert_eq!(all(&state, 13).await, [known(1, 7, 9).as_slice(), &[new]].concat());
 }
 
@@ -115,12 +117,12 @@ async fn an_abandoned_pass_is_taken_over_where_it_was_left(place: Place) {
     assert_eq!(begin(&other, 0, 90).await, Begun::Mine { number: 1, after: Some("10".into()), accounts: 10 });
 
     assert!(!advance(&one, 1, &found, "20", 20, 91).await);
-    assert_eq!(one.end_discovery(1, at(91)).await.unwrap(), None);
+    assert_eq!(one.end_discovery(1, || at(91), MINUTE).await.unwrap(), None);
     one.leave_pass(Pass::Discovery, 1).await.unwrap();
     assert_eq!(begin(&one, 0, 92).await, Begun::Others(10));
 
     assert!(advance(&other, 1, &found, "20", 20, 92).await);
-    assert_eq!(other.end_discovery(1, at(93)).await.unwrap(), Some(0));
+    assert_eq!(other.end_discovery(1, || at(93), MINUTE).await.unwrap(), Some(0));
     assert!(!advance(&other, 1, &found, "30", 30, 94).await, "it has ended");
     assert_eq!(all(&other, 95).await, [("a.com".to_owned(), 2, None, 0)]);
 }
@@ -131,6 +133,19 @@ async fn a_pass_that_was_let_go_of_is_gone_on_with_at_once(place: Place) {
     assert!(advance(&one, 1, &[], "10", 10, 0).await);
     one.leave_pass(Pass::Discovery, 1).await.unwrap();
     assert_eq!(begin(&other, 0, 1).await, Begun::Mine { number: 1, after: Some("10".into()), accounts: 10 });
+}
+
+async fn a_pass_that_was_given_up_begins_anew(place: Place) {
+    let (one, other) = (place.state().await, place.state().await);
+    begin(&one, 0, 0).await;
+    assert!(advance(&one, 1, &[discovered("a.com", 3, None)], "10", 3, 0).await);
+    other.give_up_pass(Pass::Discovery, 1).await.unwrap();
+    assert_eq!(begin(&other, 0, 1).await, Begun::Others(3), "it is not that one's to give up");
+    one.give_up_pass(Pass::Discovery, 1).await.unwrap();
+    assert_eq!(begin(&other, 0, 1).await, Begun::Mine { number: 2, after: None, accounts: 0 });
+    assert!(advance(&other, 2, &[discovered("a.com", 3, None)], "10", 3, 1).await);
+    assert_eq!(other.end_discovery(2, || at(2), MINUTE).await.unwrap(), Some(0));
+    assert_eq!(all(&other, 3).await, [("a.com".to_owned(), 3, None, 0)], "counted once");
 }
 
 async fn a_pass_is_one_callers_however_many_begin_it(place: Place) {
@@ -148,11 +163,11 @@ async fn an_ended_pass_is_enough_where_it_began_late_enough(place: Place) {
     let state = place.state().await;
     begin(&state, 0, 1).await;
     assert!(advance(&state, 1, &[], "10", 10, 1).await);
-    state.end_discovery(1, at(5)).await.unwrap();
+    state.end_discovery(1, || at(5), MINUTE).await.unwrap();
     assert_eq!(begin(&state, 1, 7).await, Begun::Done(10));
     let unverification = state.begin_pass(Pass::Unverification, at(5), at(7), MINUTE).await.unwrap();
     assert_eq!(unverification, Begun::Mine { number: 1, after: None, accounts: 0 }, "each kind is by itself");
-    assert!(state.end_unverification(1, &[], at(8)).await.unwrap());
+    assert!(state.end_unverification(1, &[], || at(8), MINUTE).await.unwrap());
     assert_eq!(begin(&state, 2, 9).await, Begun::Mine { number: 2, after: None, accounts: 0 }, "it had begun before");
     assert!(!advance(&state, 1, &[], "20", 20, 9).await, "that was the one before");
 
@@ -168,7 +183,7 @@ async fn a_clock_that_was_ahead_holds_up_no_pass(place: Place) {
     assert!(advance(&one, 1, &[], "10", 10, 900).await);
     assert_eq!(begin(&other, 840, 840).await, Begun::Others(10), "as far ahead as clocks may differ");
     assert_eq!(begin(&other, 0, 0).await, Begun::Mine { number: 1, after: Some("10".into()), accounts: 10 });
-    other.end_discovery(1, at(900)).await.unwrap();
+    other.end_discovery(1, || at(900), MINUTE).await.unwrap();
     assert_eq!(begin(&one, 0, 1).await, Begun::Mine { number: 2, after: None, accounts: 0 });
 }
 
@@ -179,7 +194,7 @@ async fn domains_without_accounts_are_left_alone_until_one_is_discovered(place: 
         state.begin_pass(Pass::Unverification, at(1), at(1), MINUTE).await.unwrap(),
         Begun::Mine { number: 1, after: None, accounts: 0 }
     );
-    assert!(state.end_unverification(1, &[domain("a.com"), domain("gone.com")], at(2)).await.unwrap());
+    assert!(state.end_unverification(1, &[domain("a.com"), domain("gone.com")], || at(2), MINUTE).await.unwrap());
     assert_eq!(all(&state, 3).await, [("b.com".to_owned(), 4, Some(at(1)), 0)]);
     let outlook = state.outlook(at(3), at(3)).await.unwrap();
     assert_eq!((outlook.domains, outlook.accounts, outlook.due), (1, 4, 1));
@@ -196,9 +211,34 @@ async fn an_unverification_ends_however_many_domains_it_empties(place: Place) {
     let begin = async |state: &State, now| state.begin_pass(Pass::Unverification, at(now), at(now), MINUTE).await.unwrap();
     begin(&state, 1).await;
     begin(&other, 100).await;
-    assert!(!state.end_unverification(1, &names, at(101)).await.unwrap(), "another has taken it over");
+    assert!(!state.end_unverification(1, &names, || at(101), MINUTE).await.unwrap(), "another has taken it over");
     assert_eq!(state.outlook(at(101), at(101)).await.unwrap().domains, 4_500);
-    assert!(other.end_unverification(1, &names, at(102)).await.unwrap());
+    assert!(other.end_unverification(1, &names, || at(102), MINUTE).await.unwrap());
     assert_eq!(state.outlook(at(102), at(102)).await.unwrap().domains, 0);
     assert_eq!(begin(&state, 103).await, Begun::Mine { number: 2, after: None, accounts: 0 }, "it has ended");
+}
+
+async fn an_ending_that_takes_long_keeps_its_lease(place: Place) {
+    let (state, other) = (place.state().await, place.state().await);
+    let found: Vec<_> = (0..6_500).map(|number| discovered(&format!("a{number}.com"), 1, None)).collect();
+    discover(&state, &found, 0).await;
+    let names: Vec<_> = found.into_iter().map(|found| found.domain).collect();
+    state.begin_pass(Pass::Unverification, at(1), at(1), MINUTE).await.unwrap();
+    // Each stretch takes forty seconds, and in the third of four the process is stopped, having done it or not.
+    let (seconds, third) = (std::cell::Cell::new(1), tokio::sync::Notify::new());
+    let clock = || {
+        seconds.set(seconds.get() + 40);
+        if seconds.get() == 121 {
+            third.notify_one();
+        }
+        at(seconds.get())
+    };
+    tokio::select! {
+        biased;
+        () = third.notified() => {}
+        ended = state.end_unverification(1, &names, clock, MINUTE) => panic!("{ended:?}"),
+    }
+    let begin = async |now| other.begin_pass(Pass::Unverification, at(now), at(now), MINUTE).await.unwrap();
+    assert_eq!(begin(140).await, Begun::Others(0));
+    assert_eq!(begin(181).await, Begun::Mine { number: 1, after: None, accounts: 0 });
 }
