@@ -3,8 +3,16 @@
 //! A sink keeps one [`Record`] and answers when it is kept for good: the caller of a blocked reset is answered only then, and where a
 //! record can't be kept, every guarded request is answered 503.
 
+mod chain;
+mod emails;
+mod format;
 mod jsonl;
+mod link;
+mod segments;
 mod trace;
+mod verify;
+#[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
+mod webhook;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -14,19 +22,27 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use http::request::Parts;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::account::Account;
-use crate::clock::rfc3339;
+use crate::clock::{parse, rfc3339};
 use crate::domain::{Sighting, Standing};
+use crate::exemption::Exemption;
 use crate::verdict::{Notice, Reason};
 
-pub use jsonl::{Head, JsonLines, VerifyError, read_log, verify, verify_up_to};
+pub use chain::Head;
+pub use emails::{EmailKey, EmailKeyError, Emails};
+pub use format::{Format, native};
+pub use jsonl::{JsonLines, JsonLinesBuilder, read_log};
+pub use segments::{LogFile, log_files, segments};
 pub use trace::Tracing;
+pub use verify::{Intact, Verifier, VerifyError, verify};
+#[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
+pub use webhook::{Delivering, Risc, SigningKeyError, Webhook, WebhookError, WebhookSecret, WebhookSecretError};
 
 /// What a record tells about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -42,37 +58,75 @@ pub enum Event {
     SourceFailed,
 }
 
+impl Event {
+    /// The stable code, as it stands in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ResetBlocked => "reset_blocked",
+            Self::ResetAllowed => "reset_allowed",
+            Self::EmailUnverified => "email_unverified",
+            Self::DomainChanged => "domain_changed",
+            Self::SourceFailed => "source_failed",
+        }
+    }
+}
+
+/// What a verdict comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Nothing blocked, or an exemption let it pass.
+    Allow,
+    /// Something blocked.
+    Block,
+}
+
+impl Decision {
+    /// The word for it in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// One line of the audit log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
     /// A UUID of version 7: the reference that a blocked caller is given.
     pub id: Uuid,
     /// When it was decided.
-    #[serde(serialize_with = "as_rfc3339")]
+    #[serde(serialize_with = "as_rfc3339", deserialize_with = "of_rfc3339")]
     pub time: SystemTime,
     /// What happened.
     pub event: Event,
-    /// `allow` or `block`.
-    pub verdict: &'static str,
+    /// Whether it was let through.
+    pub verdict: Decision,
     /// Whether the verdict was carried out.
     pub enforced: bool,
     /// Every reason that held.
     pub reasons: Vec<Reason>,
     /// What was worth knowing besides.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notices: Vec<Notice>,
     /// The account; of several, the one that decided. `None` where the request named none.
-    #[serde(serialize_with = "as_account")]
+    #[serde(serialize_with = "as_account", deserialize_with = "of_account")]
     pub account: Option<Account>,
     /// How the account's domain was seen. `None` where nobody looked.
     pub domain: Option<DomainRecord>,
     /// The request. `None` where the application asked by itself.
     pub request: Option<RequestRecord>,
+    /// What let it pass although `reasons` held. `None` where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exemption: Option<Exemption>,
 }
 
 /// How a domain was seen when the verdict was found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DomainRecord {
     /// The registrable domain.
@@ -80,13 +134,13 @@ pub struct DomainRecord {
     /// Where it stood.
     pub standing: Standing,
     /// When its present registration began, if the registry says so.
-    #[serde(serialize_with = "as_rfc3339_if_known")]
+    #[serde(serialize_with = "as_rfc3339_if_known", deserialize_with = "crate::clock::text::deserialize")]
     pub registered_at: Option<SystemTime>,
     /// When it ends, if the registry says so.
-    #[serde(serialize_with = "as_rfc3339_if_known")]
+    #[serde(serialize_with = "as_rfc3339_if_known", deserialize_with = "crate::clock::text::deserialize")]
     pub expires_at: Option<SystemTime>,
     /// When the source was asked. `None` where no source could tell.
-    #[serde(serialize_with = "as_rfc3339_if_known")]
+    #[serde(serialize_with = "as_rfc3339_if_known", deserialize_with = "crate::clock::text::deserialize")]
     pub checked_at: Option<SystemTime>,
     /// Which source told.
     pub source: Option<Cow<'static, str>>,
@@ -114,12 +168,12 @@ impl DomainRecord {
 }
 
 /// The request that was judged.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RequestRecord {
     /// The method.
     pub method: String,
-    /// The path as it was sent, without query.
+    /// The path as it was sent, without query; of one beyond 2 KiB, the beginning.
     pub path: String,
     /// The caller's address, where the server told it by a [`Client`] extension.
     pub client: Option<IpAddr>,
@@ -131,10 +185,21 @@ impl RequestRecord {
     pub(crate) fn of(parts: &Parts) -> Self {
         Self {
             method: parts.method.to_string(),
-            path: parts.uri.path().to_owned(),
+            path: beginning(parts.uri.path()),
             client: parts.extensions.get::<Client>().map(|client| client.0),
             trace_id: parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_id),
         }
+    }
+}
+
+/// How many bytes of a path are recorded: a stranger chooses its length.
+const LONGEST_PATH: usize = 2048;
+
+/// `path`, or its beginning and `…`.
+fn beginning(path: &str) -> String {
+    match path.get(..path.floor_char_boundary(LONGEST_PATH)) {
+        Some(beginning) if beginning.len() < path.len() => format!("{beginning}…"),
+        _ => path.to_owned(),
     }
 }
 
@@ -209,20 +274,39 @@ fn as_rfc3339_if_known<S: Serializer>(time: &Option<SystemTime>, serializer: S) 
     time.map(rfc3339).serialize(serializer)
 }
 
+fn of_rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    parse(&text).ok_or_else(|| serde::de::Error::custom("not a moment as RFC 3339 has it"))
+}
+
+/// An account as a record tells of it.
+#[derive(Serialize, Deserialize)]
+struct AccountRecord<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    email: Cow<'a, str>,
+    verified: bool,
+    #[serde(serialize_with = "as_rfc3339_if_known", deserialize_with = "crate::clock::text::deserialize")]
+    verified_at: Option<SystemTime>,
+}
+
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
 fn as_account<S: Serializer>(account: &Option<Account>, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct AccountRecord<'a> {
-        id: &'a str,
-        email: &'a str,
-        verified: bool,
-        verified_at: Option<String>,
-    }
     let record = account.as_ref().map(|account| AccountRecord {
-        id: account.id.as_str(),
-        email: &account.email,
+        id: account.id.as_str().into(),
+        email: account.email.as_str().into(),
         verified: account.verified,
-        verified_at: account.verified_at.map(rfc3339),
+        verified_at: account.verified_at,
     });
     record.serialize(serializer)
+}
+
+fn of_account<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Account>, D::Error> {
+    let record = Option::<AccountRecord<'de>>::deserialize(deserializer)?;
+    Ok(record.map(|record| Account {
+        id: record.id.as_ref().into(),
+        email: record.email.into_owned(),
+        verified: record.verified,
+        verified_at: record.verified_at,
+    }))
 }

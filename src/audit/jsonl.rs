@@ -1,7 +1,6 @@
 //! Records as lines of JSON in a file, chained by hashes and synced to disk.
 //!
-//! 1. A line is the record as JSON, followed by `seq` (counting from 1), `prev` (the hash of the line before; of the first, 64 zeros) and
-//!    `hash`: SHA-256, in hexadecimal, of the line's bytes before `,"hash"`, which hold `prev`. One changed byte anywhere shows.
+//! 1. A line is a record and its place in the [chain](Head).
 //! 2. A record counts as kept when the file is synced. Records that wait together, a group, share one sync.
 //! 3. Several processes of one machine may write one file, and it stays one chain: the file is locked while a group is written, and each goes on after what others
 //!    wrote meanwhile. Who can't have the file for three seconds keeps nothing, and says so.
@@ -10,34 +9,44 @@
 //!    chain goes on after the last whole line. Where the file got shorter, or goes on with what is no record of ours, nothing is added to it.
 //! 6. Who reads the log back reads up to where it ended between two groups, so that a line that is being written is none that is torn. The file is locked only while its
 //!    length is read, so that a long log keeps no writer waiting.
+//! 7. A file that would grow too large by a group, or whose first record is too old, is renamed for the number of that record (see [`segments`]), and the group goes
+//!    into a new one at the path. The chain runs on: the first `prev` of a file is the last hash of the one before. A file that can't be renamed grows on.
+//! 8. The log is in the file that is at the path. Whoever finds another one there than the one that it has open, or none, since somebody rotated, moved or deleted it,
+//!    goes over: first through what was rotated since, and then on after the last record that it saw, in a new file if need be. A file that goes on after any other
+//!    record is none of this log's, and nothing is added to it.
+//! 9. A log whose file is missing or empty when it is opened goes on after its newest rotated file, or after the head that is kept elsewhere where that is further
+//!    on ([`known_head`](JsonLinesBuilder::known_head)): it says that records are missing, and shows it for good by the number that the new file begins with.
 //!
 //! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows to who has it open, and to others only beside a [`Head`]
-//! kept elsewhere. A file system that does not pass locks on (flock), as some that machines share, breaks the chain. Who has the file open goes on in it when it
-//! is moved, and no further when it is emptied: move it while nothing writes it.
+//! kept elsewhere. A file system that does not pass locks on (flock), as some that machines share, breaks the chain. A file may be moved at any time, but that it is
+//! emptied in place, as `copytruncate` does, is damage. A log that is moved while nothing has it open begins anew, unless its head is kept elsewhere.
+//! Whoever may read the file can keep it locked, and so stop every reset: let nobody read it who need not. Where the path is a symbolic link, the link is what is
+//! rotated: name the file itself.
+//!
+//! [`segments`]: crate::audit::segments
 
+pub(super) mod file;
 mod log;
+mod rotation;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read, Take};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::log::Log;
-use crate::audit::{AuditError, AuditSink, Record};
-
-const FIRST_PREV: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const HASH_MEMBER: &str = ",\"hash\":\"";
+use super::chain::Head;
+use crate::audit::{AuditError, AuditSink, Emails, Format, Record};
 
 /// How many requests may wait for one sync; more wait for the next.
 const MAX_GROUP: usize = 1024;
 
 /// A line of over a mebibyte was not written by us.
-const MAX_LINE: u64 = 1 << 20;
+pub(super) const MAX_LINE: u64 = 1 << 20;
 
 /// An audit log in a file.
 ///
@@ -53,20 +62,95 @@ struct Waiting {
     kept: oneshot::Sender<Result<(), AuditError>>,
 }
 
-impl JsonLines {
-    /// Opens the log at `path`, creating it where it is missing, and goes on with its chain.
+/// An audit log that is to be opened.
+#[derive(Debug, Clone)]
+pub struct JsonLinesBuilder {
+    path: PathBuf,
+    format: Format,
+    rotate_at: Option<u64>,
+    rotate_every: Option<Duration>,
+    known_head: Option<Head>,
+    emails: Emails,
+}
+
+impl JsonLinesBuilder {
+    /// How its lines look. As the [record](Record) itself by default. Lines of another format that are there already stay as they are.
+    #[must_use]
+    pub const fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// How many bytes a file may have before the next begins. Without end by default. What is kept together stays in one file, even where that is more.
+    #[must_use]
+    pub const fn rotate_at(mut self, bytes: u64) -> Self {
+        self.rotate_at = Some(bytes);
+        self
+    }
+
+    /// How long after its first record a file takes others, by the times that records bear; the next begins with the first that is later. For ever by default.
+    #[must_use]
+    pub const fn rotate_every(mut self, age: Duration) -> Self {
+        self.rotate_every = Some(age);
+        self
+    }
+
+    /// How far the log had got by what is kept elsewhere: where its file is missing, it goes on from there.
+    #[must_use]
+    pub fn known_head(mut self, head: Head) -> Self {
+        self.known_head = Some(head);
+        self
+    }
+
+    /// How e-mail addresses stand there. Plain by default.
+    #[must_use]
+    pub fn emails(mut self, emails: Emails) -> Self {
+        self.emails = emails;
+        self
+    }
+
+    /// Opens the log, creating it where it is missing, and goes on with its chain.
     ///
     /// # Errors
     /// Where the file can't be opened, another process keeps it locked, or it does not end in a record of ours.
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self, AuditError> {
-        let path = path.as_ref().to_owned();
-        let log = tokio::task::spawn_blocking(move || Log::open(path)).await.map_err(|_| AuditError::Closed)??;
+    pub async fn open(self) -> Result<JsonLines, AuditError> {
+        let log = tokio::task::spawn_blocking(move || Log::open(self)).await.map_err(|_| AuditError::Closed)??;
         let (queue, waiting) = mpsc::channel(MAX_GROUP);
         let (head, heads) = watch::channel(log.head.clone());
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.write_groups(waiting, &head)).map_err(|error| {
             AuditError::Io { operation: "starting the thread that writes the audit log".to_owned(), source: Arc::new(error) }
         })?;
-        Ok(Self { queue, heads })
+        Ok(JsonLines { queue, heads })
+    }
+}
+
+impl JsonLines {
+    /// The log at `path`, to be opened.
+    pub fn builder(path: impl Into<PathBuf>) -> JsonLinesBuilder {
+        JsonLinesBuilder {
+            path: path.into(),
+            format: Format::default(),
+            emails: Emails::default(),
+            rotate_at: None,
+            rotate_every: None,
+            known_head: None,
+        }
+    }
+
+    /// Opens the log at `path` as it is by default.
+    ///
+    /// # Errors
+    /// As [`JsonLinesBuilder::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, AuditError> {
+        Self::builder(path.as_ref()).open().await
+    }
+
+    /// Goes over to the file that is at the path, as the next record would do by itself: for who moved it, and wants it to have an end.
+    ///
+    /// # Errors
+    /// Where that can't be opened, or is none of this log's.
+    pub async fn reopen(&self) -> Result<(), AuditError> {
+        self.record(Vec::new()).await
     }
 
     /// The end of the chain, and every later one as records are kept here: for who keeps it elsewhere. What others write shows with the next record of one's own.
@@ -85,118 +169,7 @@ impl AuditSink for JsonLines {
     }
 }
 
-/// The end of a chain: what the next line builds on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The number of the last record, 0 where there is none.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: String,
-}
-
-impl Head {
-    /// The head after the record `seq`, whose hash is `hash`.
-    #[must_use]
-    pub fn new(seq: u64, hash: impl Into<String>) -> Self {
-        Self { seq, hash: hash.into() }
-    }
-
-    fn start() -> Self {
-        Self { seq: 0, hash: FIRST_PREV.to_owned() }
-    }
-
-    /// Writes `record` as the next line.
-    fn append(&mut self, record: &Record, lines: &mut Vec<u8>) -> serde_json::Result<()> {
-        let start = lines.len();
-        serde_json::to_writer(&mut *lines, record)?;
-        lines.pop(); // the closing brace
-        lines.extend_from_slice(format!(",\"seq\":{},\"prev\":\"{}\"", self.seq + 1, self.hash).as_bytes());
-        let hash = hex::encode(Sha256::digest(lines.get(start..).unwrap_or_default()));
-        lines.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
-        *self = Self { seq: self.seq + 1, hash };
-        Ok(())
-    }
-
-    /// The head after `line`, if that is whole and unaltered in itself. Says which head it builds on.
-    fn of(line: &str) -> Result<(Self, Self), &'static str> {
-        let (hashed, rest) = line.rsplit_once(HASH_MEMBER).ok_or("not a record")?;
-        let hash = rest.strip_suffix("\"}").ok_or("not a record")?;
-        if hex::encode(Sha256::digest(hashed.as_bytes())) != hash {
-            return Err("its hash does not fit its content");
-        }
-        let record: Value = serde_json::from_str(line).map_err(|_| "not a record")?;
-        let seq = record.get("seq").and_then(Value::as_u64).filter(|seq| *seq > 0).ok_or("not a record")?;
-        let prev = record.get("prev").and_then(Value::as_str).ok_or("not a record")?;
-        Ok((Self { seq: seq - 1, hash: prev.to_owned() }, Self { seq, hash: hash.to_owned() }))
-    }
-}
-
-/// What is wrong with an audit log.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// The file can't be read.
-    #[error("{file} can't be read")]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// What happened.
-        #[source]
-        source: io::Error,
-    },
-    /// A record was changed, removed, reordered or torn.
-    #[error("{file}:{line}: {what}")]
-    Broken {
-        /// The file.
-        file: String,
-        /// The first bad line, counting from 1.
-        line: u64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
-/// Proves that no record of the log at `path` was changed, removed from its middle or reordered, and counts them.
-///
-/// # Errors
-/// Where the file can't be read, or names its first bad line.
-pub fn verify(path: impl AsRef<Path>) -> Result<u64, VerifyError> {
-    verify_up_to(path, None)
-}
-
-/// The same, and that the record whose [`Head`] was `kept` is still there: without it, lines that were cut off the end don't show.
-///
-/// # Errors
-/// As [`verify`].
-pub fn verify_up_to(path: impl AsRef<Path>, kept: Option<&Head>) -> Result<u64, VerifyError> {
-    let path = path.as_ref();
-    let file = || path.display().to_string();
-    let unreadable = |source| VerifyError::Unreadable { file: file(), source };
-    let mut reader = read_log(path).map_err(unreadable)?;
-    let mut head = Head::start();
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        let broken = |what| VerifyError::Broken { file: file(), line: head.seq + 1, what };
-        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
-            let is_cut = kept.is_some_and(|kept| kept.seq > head.seq);
-            return if is_cut { Err(broken("records are missing from here on")) } else { Ok(head.seq) };
-        }
-        let line = bytes.strip_suffix(b"\n").ok_or_else(|| broken("a partial line"))?;
-        let line = std::str::from_utf8(line).map_err(|_| broken("not a record"))?;
-        let (before, after) = Head::of(line).map_err(broken)?;
-        if before != head {
-            return Err(broken("it does not follow the line before"));
-        }
-        if kept.is_some_and(|kept| kept.seq == after.seq && *kept != after) {
-            return Err(broken("it is another record than the one that was kept"));
-        }
-        head = after;
-    }
-}
-
-/// The log at `path` as it stands now, without what is still being written.
+/// The file of a log at `path` as it stands now, without what is still being written.
 ///
 /// Where it stays locked for three seconds, or its file system knows no locks, it is read as far as it goes, be that the middle of a line. So is what is no file, such
 /// as a pipe.
@@ -204,50 +177,13 @@ pub fn verify_up_to(path: impl AsRef<Path>, kept: Option<&Head>) -> Result<u64, 
 /// # Errors
 /// Where it can't be opened.
 pub fn read_log(path: &Path) -> io::Result<impl BufRead + use<>> {
-    let file = File::open(path)?;
-    let is_file = file.metadata()?.is_file();
-    let length = if is_file { log::settled_length(&file).unwrap_or(u64::MAX) } else { u64::MAX };
-    Ok(BufReader::new(file.take(length)))
+    open_settled(path).map(BufReader::new)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::Event;
-
-    fn record(path: &str) -> Record {
-        let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
-        Record {
-            id: uuid::Uuid::nil(),
-            time: std::time::SystemTime::UNIX_EPOCH,
-            event: Event::ResetBlocked,
-            verdict: "block",
-            enforced: true,
-            reasons: Vec::new(),
-            notices: Vec::new(),
-            account: None,
-            domain: None,
-            request: Some(crate::audit::RequestRecord::of(&parts)),
-        }
-    }
-
-    /// Whoever writes a line anew can give it a hash that fits, but not the next line's `prev`.
-    #[test]
-    fn a_line_written_anew_with_a_fitting_hash_shows_at_the_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("audit.jsonl");
-        let (mut head, mut lines) = (Head::start(), Vec::new());
-        head.append(&record("/one"), &mut lines).unwrap();
-        let (mut forged_head, mut forged) = (head.clone(), lines.clone());
-        head.append(&record("/two"), &mut lines).unwrap();
-        let third = lines.len();
-        head.append(&record("/three"), &mut lines).unwrap();
-        std::fs::write(&file, &lines).unwrap();
-        assert_eq!(verify(&file).unwrap(), 3);
-
-        forged_head.append(&record("/other"), &mut forged).unwrap();
-        forged.extend_from_slice(&lines[third..]);
-        std::fs::write(&file, &forged).unwrap();
-        assert!(matches!(verify(&file), Err(VerifyError::Broken { line: 3, .. })));
-    }
+/// The same, for who has a buffer.
+pub(super) fn open_settled(path: &Path) -> io::Result<Take<File>> {
+    let file = File::open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let length = if is_file { file::settled_length(&file).unwrap_or(u64::MAX) } else { u64::MAX };
+    Ok(file.take(length))
 }

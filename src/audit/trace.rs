@@ -16,7 +16,7 @@ impl AuditSink for Tracing {
     async fn record(&self, records: Vec<Record>) -> Result<(), AuditError> {
         for record in records {
             let json = serde_json::to_string(&record).map_err(|error| AuditError::Other(error.into()))?;
-            tracing::info!(target: "reset_gatekeeper::audit", id = %record.id, verdict = record.verdict, record = json);
+            tracing::info!(target: "reset_gatekeeper::audit", id = %record.id, verdict = record.verdict.as_str(), record = json);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use reset_gatekeeper::testing::{Registry, SetClock, time};
 use reset_gatekeeper::{AssessError, Client, Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
 use serde_json::Value;
 
-use crate::stage::{NOW, client};
+use crate::stage::{NOW, Stage, client};
 
 /// A gatekeeper that logs to `file`, and blocks a@example.com.
 async fn gatekeeper(registry: &Registry, file: &Path) -> Gatekeeper {
@@ -402,4 +402,14 @@ async fn a_full_disk_lets_nothing_through_and_tears_nothing() {
     assert_eq!(ask(&site, "bob@lapsed-shop.com").await, 403);
     drop(site);
     assert_eq!(verify(&file).unwrap(), kept + 2);
+}
+
+/// A stranger chooses how long a path is, and no line may be so long that it can't be read back.
+#[tokio::test]
+async fn of_a_long_path_the_beginning_is_recorded() {
+    let stage = Stage::open().await;
+    let path = format!("/password-reset;{}", "@".repeat(10_000));
+    let status = stage.http.post(stage.url(&path)).form(&[("email", "a@example.com")]).send().await.unwrap().status();
+    let recorded = stage.audit.last().request.unwrap().path;
+    assert!(recorded.len() < 2100 && recorded.starts_with("/password-reset;@") && recorded.ends_with('…'), "{status}: {recorded}");
 }

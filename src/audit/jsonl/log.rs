@@ -1,21 +1,18 @@
-//! The file, as the thread that writes it has it.
+//! The log, as the thread that writes it has it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Head, MAX_GROUP, MAX_LINE, Waiting};
-use crate::audit::{AuditError, Record};
-
-const FIRST_MEMBER: &[u8] = b"{\"id\":\"";
-
-/// How often and how many times it is looked whether another writer has let go of the file: for three seconds or so, which is less than anybody waits for a record.
-const LOOK_EVERY: Duration = Duration::from_micros(200);
-const LOOKS: u32 = 12_000;
+use super::file::{damaged, end, failed, line_from, lock, sync_folder};
+use super::rotation::First;
+use super::{JsonLinesBuilder, MAX_GROUP, Waiting};
+use crate::audit::chain::Head;
+use crate::audit::link::Link;
+use crate::audit::{AuditError, Record, segments};
 
 /// Why a group was not kept, for everybody who waits for it.
 #[derive(Debug, Clone)]
@@ -34,37 +31,42 @@ impl From<Unkept> for AuditError {
 }
 
 pub(super) struct Log {
-    path: PathBuf,
-    file: File,
+    pub(super) settings: JsonLinesBuilder,
+    pub(super) file: File,
     /// Of the file when it was last looked at, up to the line that `head` is of.
-    length: u64,
+    pub(super) length: u64,
     pub(super) head: Head,
+    /// The file's first record, where it is known.
+    pub(super) first: Option<First>,
     /// Whether a failed write may have left something behind `length`. The file then stays locked: who built on a line that was never synced could lose it.
-    torn: bool,
+    pub(super) torn: bool,
+    /// Whether it was said that the file can't be rotated.
+    pub(super) is_stuck: bool,
 }
 
 impl Log {
-    pub(super) fn open(path: PathBuf) -> Result<Self, Unkept> {
-        let opened = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let file = opened.map_err(failed("opening", &path))?;
-        let mut log = Self { path, file, length: 0, head: Head::start(), torn: false };
-        log.locked(|log| {
-            (log.length, log.head) = read_end(&log.file, &log.path, None)?;
-            log.file.sync_all().map_err(failed("syncing", &log.path))?;
-            // The file's name must be as durable as its content.
-            match log.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                Some(folder) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("syncing the folder of", &log.path)),
-                None => Ok(()),
-            }
-        })?;
-        Ok(log)
+    pub(super) fn open(settings: JsonLinesBuilder) -> Result<Self, Unkept> {
+        let path = &settings.path;
+        let file = super::rotation::open_locked(path)?;
+        let end = end(&file, path, 0)?;
+        end.repair(&file, path)?;
+        let head = match end.head {
+            Some(head) => head,
+            None => head_before(path, settings.known_head.as_ref())?,
+        };
+        file.sync_all().map_err(failed("syncing", path))?;
+        // The file's name must be as durable as its content.
+        sync_folder(path).map_err(failed("syncing the folder of", path))?;
+        file.unlock().map_err(failed("unlocking", path))?;
+        Ok(Self { settings, file, length: end.length, head, first: None, torn: false, is_stuck: false })
     }
 
     /// Keeps what waits, group by group, until the last sender is gone.
     pub(super) fn write_groups(mut self, mut waiting: mpsc::Receiver<Waiting>, heads: &watch::Sender<Head>) {
         let mut group = Vec::new();
         while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-            let kept = self.keep(group.iter().flat_map(|waiting| &waiting.records));
+            let records: Vec<&Record> = group.iter().flat_map(|waiting| &waiting.records).collect();
+            let kept = self.keep(&records);
             heads.send_if_modified(|head| {
                 *head != self.head && {
                     head.clone_from(&self.head);
@@ -78,127 +80,105 @@ impl Log {
         }
     }
 
-    fn keep<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> Result<(), Unkept> {
-        let kept = self.locked(|log| {
-            log.catch_up()?;
-            log.append(records).map_err(failed("writing", &log.path))
-        });
-        kept.inspect_err(|error| {
+    fn keep(&mut self, records: &[&Record]) -> Result<(), Unkept> {
+        let kept = self.take_turn().and_then(|()| self.append(records));
+        let ended = if self.torn { Ok(()) } else { self.file.unlock().map_err(failed("unlocking", &self.settings.path)) };
+        kept.and(ended).inspect_err(|error| {
             let error = &AuditError::from(error.clone()) as &dyn std::error::Error;
-            tracing::error!(file = %self.path.display(), error, "audit records could not be kept");
+            tracing::error!(file = %self.settings.path.display(), error, "audit records could not be kept");
         })
     }
 
-    /// Does `work` while no other writer may write.
-    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Unkept>) -> Result<T, Unkept> {
-        if !self.torn {
-            lock(&self.file).map_err(failed("locking", &self.path))?;
+    /// Waits until no other writer may write, and goes on after what they wrote: in the file that is at the path by now.
+    pub(super) fn take_turn(&mut self) -> Result<(), Unkept> {
+        loop {
+            if !self.torn {
+                lock(&self.file).map_err(failed("locking", &self.settings.path))?;
+            }
+            let caught_up = self.catch_up();
+            if self.is_in_place()? {
+                return caught_up;
+            }
+            self.go_over(caught_up)?;
         }
-        let done = work(self);
-        if !self.torn {
-            self.file.unlock().map_err(failed("unlocking", &self.path))?;
-        }
-        done
     }
 
     /// Goes on from where others left the file.
     fn catch_up(&mut self) -> Result<(), Unkept> {
+        let path = &self.settings.path;
         if self.torn {
-            self.file.set_len(self.length).map_err(failed("cutting off a partial record from", &self.path))?;
+            self.file.set_len(self.length).map_err(failed("cutting off a partial record from", path))?;
             self.torn = false;
         }
-        let length = self.file.metadata().map_err(failed("reading", &self.path))?.len();
+        let length = self.file.metadata().map_err(failed("reading", path))?.len();
         if length < self.length {
-            return Err(damaged(&self.path, "lines were cut off its end"));
+            return Err(damaged(path, "lines were cut off its end"));
         }
         if length > self.length {
-            (self.length, self.head) = read_end(&self.file, &self.path, Some((self.length, &self.head)))?;
+            (self.length, self.head) = read_on(&self.file, path, self.length, &self.head)?;
         }
         Ok(())
     }
 
-    /// Writes and syncs `records`, or leaves nothing of them before the next.
-    fn append<'a>(&mut self, mut records: impl Iterator<Item = &'a Record>) -> io::Result<()> {
-        let (mut lines, mut head) = (Vec::new(), self.head.clone());
-        records.try_for_each(|record| head.append(record, &mut lines))?;
+    /// Writes and syncs `records`, or leaves nothing of them before the next. A group stays in one file.
+    fn append(&mut self, records: &[&Record]) -> Result<(), Unkept> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let (mut lines, mut head) = self.lines(records)?;
+        if self.is_due(lines.len() as u64, first.time) {
+            self.rotate()?;
+            // Who opened the log meanwhile may have been quicker.
+            (lines, head) = self.lines(records)?;
+        }
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
-        match &written {
-            Ok(()) => (self.length, self.head) = (self.length + lines.len() as u64, head),
-            Err(_) => self.torn = self.file.set_len(self.length).is_err(),
+        if let Err(error) = written {
+            self.torn = self.file.set_len(self.length).is_err();
+            return Err(failed("writing", &self.settings.path)(error));
         }
-        written
-    }
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Unkept {
-    move |source| Unkept::Io { operation: format!("{what} the audit log {}", path.display()), source: Arc::new(source) }
-}
-
-fn damaged(path: &Path, what: &str) -> Unkept {
-    Unkept::Damaged { file: path.display().to_string(), what: what.to_owned() }
-}
-
-/// Locks `file`, once whoever writes it has synced a group.
-fn lock(file: &File) -> io::Result<()> {
-    wait_for(|| file.try_lock())
-}
-
-/// The length of `file` while nobody writes it: up to there it ends in a whole line, and stays as it is.
-pub(super) fn settled_length(file: &File) -> io::Result<u64> {
-    wait_for(|| file.try_lock_shared())?;
-    let length = file.metadata().map(|metadata| metadata.len());
-    file.unlock()?;
-    length
-}
-
-fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
-    for _ in 0..LOOKS {
-        match try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
-            outcome => return outcome.map_err(io::Error::from),
+        if self.length == 0 {
+            self.first = Some(First { seq: self.head.seq.saturating_add(1), time: first.time });
         }
+        (self.length, self.head) = (self.length + lines.len() as u64, head);
+        Ok(())
     }
-    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process keeps it locked"))
+
+    /// `records` as the next lines, and the head after them.
+    fn lines(&self, records: &[&Record]) -> Result<(Vec<u8>, Head), Unkept> {
+        let (mut lines, mut head) = (Vec::new(), self.head.clone());
+        for record in records {
+            let appended = head.append(&self.settings.emails.masked(record), self.settings.format, &mut lines);
+            appended.map_err(|error| failed("writing", &self.settings.path)(error.into()))?;
+        }
+        Ok((lines, head))
+    }
 }
 
-/// Cuts off a partial last line, and reads where the chain ends: of all the file, or of what came after a length and a head that are `known`.
-fn read_end(mut file: &File, path: &Path, known: Option<(u64, &Head)>) -> Result<(u64, Head), Unkept> {
-    let read = || failed("reading", path);
-    let length = file.metadata().map_err(read())?.len();
-    let known_length = known.map_or(0, |(length, _)| length);
-    let start = length.saturating_sub(2 * MAX_LINE).max(known_length);
-    file.seek(SeekFrom::Start(start)).map_err(read())?;
-    let mut tail = Vec::new();
-    file.take(2 * MAX_LINE).read_to_end(&mut tail).map_err(read())?;
-
-    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    if start > known_length && whole == 0 {
-        return Err(damaged(path, "it ends in a line that is no record"));
-    }
-    let (lines, torn) = tail.split_at(whole);
-    let mut lines = lines.strip_suffix(b"\n").into_iter().flat_map(|lines| lines.split(|byte| *byte == b'\n'));
-    let first = lines.next();
-    let head = match (lines.next_back().or(first), known) {
-        (None, known) => known.map_or_else(Head::start, |(_, head)| head.clone()),
-        (Some(last), _) => head_of(last).map_err(|what| damaged(path, &format!("its last line: {what}")))?.1,
-    };
-    if let (Some((_, known)), Some(first)) = (known, first)
-        && start == known_length
-        && !head_of(first).is_ok_and(|(before, _)| before == *known)
-    {
+/// Where `file` ends, which goes on from its first `length` bytes and the `head` there. A partial last line is cut off.
+pub(super) fn read_on(file: &File, path: &Path, length: u64, head: &Head) -> Result<(u64, Head), Unkept> {
+    let end = end(file, path, length)?;
+    let first = line_from(file, length).map_err(failed("reading", path))?;
+    if first.is_some_and(|line| !Link::of(&line).is_ok_and(|link| link.follows(head))) {
         return Err(damaged(path, "it goes on after another record than the last that was seen of it"));
     }
-    if !torn.is_empty() {
-        // Another program's file, named by mistake, must not lose its end. A file system may leave zeros where it had no time to write.
-        if !torn.iter().zip(FIRST_MEMBER).all(|(found, written)| found == written) && torn.iter().any(|byte| *byte != 0) {
-            return Err(damaged(path, "it ends in a partial line that is no record"));
-        }
-        tracing::warn!(file = %path.display(), bytes = torn.len(), "cutting off a partial last line of the audit log, left by a crash or a loss of power");
-        file.set_len(length - torn.len() as u64).map_err(read())?;
-    }
-    Ok((length - torn.len() as u64, head))
+    end.repair(file, path)?;
+    Ok((end.length, end.head.unwrap_or_else(|| head.clone())))
 }
 
-fn head_of(line: &[u8]) -> Result<(Head, Head), &'static str> {
-    Head::of(std::str::from_utf8(line).map_err(|_| "not a record")?)
+/// What the first record of a log builds on whose file is new: the end of its newest rotated file, or what is `known` of its end from elsewhere.
+fn head_before(path: &Path, known: Option<&Head>) -> Result<Head, Unkept> {
+    let rotated = segments(path).map_err(failed("looking for the rotated files of", path))?.into_iter().rfind(|file| file != path);
+    let rotated = match rotated {
+        Some(path) => {
+            let file = File::open(&path).map_err(failed("opening", &path))?;
+            end(&file, &path, 0)?.head.unwrap_or_else(Head::start)
+        }
+        None => Head::start(),
+    };
+    let Some(known) = known.filter(|known| known.seq > rotated.seq) else { return Ok(rotated) };
+    tracing::error!(
+        file = %path.display(),
+        last = rotated.seq,
+        known = known.seq,
+        "records are missing from the end of the audit log: its file was deleted, emptied or moved away; the log goes on after the last record that is known"
+    );
+    Ok(known.clone())
 }

@@ -1,0 +1,149 @@
+//! What it costs to keep records, and to prove them: `cargo bench --bench audit`.
+//!
+//! 1. Group commit: 64 writers that each wait for a record to be on the disk before they have the next, through `JsonLines`, beside 64 that write and sync
+//!    each line for itself, in turn. Both keep the same records in files of one folder, and take turns.
+//! 2. Proof: a log of a million records, beside SHA-256 alone over its lines by one thread.
+//!
+//! The folder is that of the build, so a build on a disk measures that disk. Nothing is asserted but that every record is kept.
+
+use std::error::Error;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reset_gatekeeper::audit::{AuditSink, JsonLines, Record, read_log, verify};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const WRITERS: usize = 64;
+const ROUNDS: u64 = 3;
+const ROUND: Duration = Duration::from_secs(3);
+const PROVEN: usize = 1_000_000;
+
+fn main() -> Result<(), Failure> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (mut group, mut single) = (Rate::default(), Rate::default());
+    for _ in 0..ROUNDS {
+        single.add(synced_singly(&folder.path().join("single.jsonl"))?);
+        group.add(runtime.block_on(grouped(&folder.path().join("group.jsonl")))?);
+    }
+    let (group, single) = (group.a_second(), single.a_second());
+    println!("{:34} {group:12.0} records/s", "64 writers, group commit");
+    println!("{:34} {single:12.0} records/s", "64 writers, a sync for each record");
+    println!("{:34} {:12.1} (goal 80)", "ratio", group / single);
+    runtime.block_on(proof(&folder.path().join("proven.jsonl")))
+}
+
+/// How many in how much time.
+#[derive(Default, Clone, Copy)]
+struct Rate {
+    count: u64,
+    time: Duration,
+}
+
+impl Rate {
+    fn add(&mut self, other: Self) {
+        (self.count, self.time) = (self.count + other.count, self.time + other.time);
+    }
+
+    fn a_second(self) -> f64 {
+        self.count as f64 / self.time.as_secs_f64()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn record() -> Result<Record, Failure> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "id": "019b0000-0000-7000-8000-000000000000", "time": "2026-01-31T12:00:00.123Z", "event": "reset_blocked", "verdict": "block", "enforced": true,
+        "reasons": ["domain_redemption"],
+        "account": {"id": "42", "email": "a@example.com", "verified": true, "verified_at": "2021-05-04T00:00:00Z"},
+        "domain": {"name": "example.com", "standing": "redemption", "registered_at": "2009-01-01T00:00:00Z", "expires_at": "2026-01-01T00:00:00Z",
+                   "checked_at": "2026-01-31T12:00:00Z", "source": "rdap", "cached": true, "stale": false},
+        "request": {"method": "POST", "path": "/accounts/password_reset/", "client": "203.0.113.7", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"},
+    }))?)
+}
+
+async fn grouped(file: &Path) -> Result<Rate, Failure> {
+    let (log, record, start) = (JsonLines::open(file).await?, record()?, now());
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let (log, record) = (log.clone(), record.clone());
+        writers.spawn(async move {
+            let mut count = 0;
+            while start.elapsed() < ROUND {
+                log.record(vec![record.clone()]).await?;
+                count += 1;
+            }
+            Ok::<u64, Failure>(count)
+        });
+    }
+    let mut count = 0;
+    while let Some(written) = writers.join_next().await {
+        count += written??;
+    }
+    Ok(Rate { count, time: start.elapsed() })
+}
+
+/// The same lines, without the work of making them.
+fn synced_singly(file: &Path) -> Result<Rate, Failure> {
+    let mut line = serde_json::to_vec(&record()?)?;
+    line.extend_from_slice(&[b'0'; 163]); // as long as `seq`, `prev` and `hash`
+    line.push(b'\n');
+    let file = Mutex::new(OpenOptions::new().append(true).create(true).open(file)?);
+    let (count, start) = (AtomicU64::new(0), now());
+    let write = |file: &mut File| file.write_all(&line).and_then(|()| file.sync_data());
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    while start.elapsed() < ROUND {
+                        write(&mut file.lock().unwrap_or_else(PoisonError::into_inner))?;
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    std::io::Result::Ok(())
+                })
+            })
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| std::io::Error::other("a writer broke off"))?)
+    })?;
+    Ok(Rate { count: count.into_inner(), time: start.elapsed() })
+}
+
+async fn proof(file: &Path) -> Result<(), Failure> {
+    let (log, records) = (JsonLines::open(file).await?, vec![record()?; 1_000]);
+    for _ in 0..PROVEN / records.len() {
+        log.record(records.clone()).await?;
+    }
+    let bytes = file.metadata()?.len();
+    for _ in 0..ROUNDS {
+        let start = now();
+        let count = verify(file)?;
+        let proof = Rate { count, time: start.elapsed() };
+        let (start, mut reader, mut line) = (now(), read_log(file)?, Vec::new());
+        let mut digests = 0_u8;
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            digests ^= Sha256::digest(&line).first().copied().unwrap_or_default();
+            line.clear();
+        }
+        std::hint::black_box(digests);
+        let hashed = Rate { count, time: start.elapsed() };
+        println!(
+            "{:34} {:12.0} records/s of {} bytes; SHA-256 alone, by one thread: {:.0}",
+            "proof of a million records",
+            proof.a_second(),
+            bytes / count,
+            hashed.a_second()
+        );
+    }
+    Ok(())
+}
