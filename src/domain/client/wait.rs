@@ -13,7 +13,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 const FURTHEST_DATE: Duration = Duration::from_secs(86_400);
 
 /// The time that `headers` ask for. `None` where they ask for none, or for none that makes sense.
-pub(in crate::domain) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let wait = match text(headers, RETRY_AFTER)?.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => until_date(headers)?,
