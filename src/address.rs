@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use email_address::{EmailAddress, Options};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 /// Why a text is not a mailbox or has no registrable domain.
@@ -171,6 +172,18 @@ impl FromStr for RegistrableDomain {
 
     fn from_str(host: &str) -> Result<Self, AddressError> {
         Self::of(host)
+    }
+}
+
+impl Serialize for RegistrableDomain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RegistrableDomain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use tokio::time::error::Elapsed;
+use uuid::{NoContext, Uuid};
 
 /// Tells the time. [`SystemClock`] unless a test or a simulation sets its own.
 pub trait Clock: Send + Sync + 'static {
@@ -43,6 +44,12 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::O
         Poll::Ready(output) => Ok(output),
         Poll::Pending => tokio::time::timeout(limit, future).await,
     }
+}
+
+/// A new UUID of version 7 that tells of `time` (RFC 9562 §5.7).
+pub(crate) fn uuid(time: SystemTime) -> Uuid {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
 
 /// `time` in UTC as RFC 3339 has it, to the millisecond and without a fraction of zero.

@@ -1,5 +1,7 @@
 //! The whole decision: from a requested address to a verdict that is carried out and recorded.
 
+mod builder;
+
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -7,21 +9,26 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join;
 use http::request::Parts;
 use tokio::task::JoinHandle;
-use uuid::{NoContext, Timestamp, Uuid};
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field};
 
 use crate::account::{Account, Directory, DirectoryError};
 use crate::address::{AddressError, Mailbox, RegistrableDomain};
-use crate::audit::{AuditError, AuditSink, DomainRecord, Event, Record, RequestRecord};
-use crate::clock::{Clock, SystemClock, within};
+use crate::audit::{AuditError, AuditSink, Client, DomainRecord, Event, Record, RequestRecord};
+use crate::clock::{Clock, uuid, within};
 use crate::decoy;
-use crate::domain::cache::{Cache, CacheSettings, Store};
-use crate::domain::{DomainSource, Mail, Sighting, SourceError};
+use crate::domain::cache::Cache;
+use crate::domain::{Mail, Sighting, SourceError};
+use crate::exemption::{Exemption, Exemptions};
 use crate::identifier::{Identifier, IdentifierError, Identifies};
 use crate::limit::Counter;
+use crate::metrics::{self, LookUp, Metrics};
 use crate::policy::{Evidence, Policy, judge};
 use crate::verdict::{Reason, Verdict};
 
-/// How long the directory and the audit log may take before a guarded request is answered 503.
+pub use self::builder::{BuildError, GatekeeperBuilder};
+
+/// How long the directory and the audit log may take before a guarded request is answered 503, and the state before nobody is exempt.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many names are tried until one is nobody's.
@@ -37,11 +44,13 @@ pub(crate) struct Inner {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) domains: Cache,
     audit: Arc<dyn AuditSink>,
+    exemptions: Option<Arc<dyn Exemptions>>,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) state: Option<crate::state::State>,
     record_allowed: bool,
+    metrics: Metrics,
     following: OnceLock<Following>,
 }
 
@@ -111,6 +120,27 @@ pub(crate) struct Occasion<'r> {
     pub(crate) enforced: bool,
 }
 
+impl Occasion<'_> {
+    /// A span with the names of OpenTelemetry's conventions. Without the path, in which a secret may stand.
+    fn span(&self) -> Span {
+        let span = tracing::info_span!(
+            "reset_gatekeeper.verdict",
+            "http.request.method" = field::Empty,
+            "client.address" = field::Empty,
+            "reset_gatekeeper.verdict" = field::Empty,
+            "reset_gatekeeper.reason" = field::Empty,
+            "reset_gatekeeper.enforced" = self.enforced,
+        );
+        if let Some(request) = self.request.filter(|_| !span.is_disabled()) {
+            span.record("http.request.method", request.method.as_str());
+            if let Some(Client(address)) = request.extensions.get() {
+                span.record("client.address", field::display(address));
+            }
+        }
+        span
+    }
+}
+
 impl Gatekeeper {
     /// A gatekeeper needs a [directory](GatekeeperBuilder::directory), a [source](GatekeeperBuilder::domains) and an
     /// [audit log](GatekeeperBuilder::audit).
@@ -142,18 +172,52 @@ impl Gatekeeper {
         sighting.map(drop).map_err(VerificationError::Domain)
     }
 
-    /// The verdict about a request for all of `asked`, carried out where that is the occasion's wish, and recorded.
+    /// The verdict about a request for all of `asked`, carried out where that is the occasion's wish, recorded and counted.
     pub(crate) async fn decide(&self, asked: &[Asked<'_>], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
+        self.counted(occasion, self.decided(asked, occasion)).await
+    }
+
+    /// The verdict about a request that can't be read, recorded and counted.
+    pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
+        self.counted(occasion, self.refused(reason, occasion)).await
+    }
+
+    /// What `verdict` gives, in a span and counted.
+    async fn counted(
+        &self,
+        occasion: Occasion<'_>,
+        verdict: impl Future<Output = Result<Verdict, AssessError>>,
+    ) -> Result<Verdict, AssessError> {
+        let start = Instant::now();
+        let span = occasion.span();
+        let verdict = verdict.instrument(span.clone()).await;
+        match &verdict {
+            Ok(verdict) => {
+                span.record("reset_gatekeeper.verdict", verdict.as_str());
+                if let Some(reason) = verdict.reasons().first() {
+                    span.record("reset_gatekeeper.reason", reason.as_str());
+                }
+                self.inner.metrics.judged(verdict, occasion.enforced, start.elapsed());
+            }
+            // Somebody asked by what this directory doesn't know.
+            Err(AssessError::Directory(DirectoryError::Unsupported(_))) => {}
+            Err(AssessError::Directory(_)) => metrics::unavailable("directory"),
+            Err(AssessError::Audit(_)) => metrics::unavailable("audit"),
+        }
+        verdict
+    }
+
+    async fn decided(&self, asked: &[Asked<'_>], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
         let mut judged = Vec::new();
         let mut is_stranger_over_limit = false;
         for one in asked {
             let requested = match Identifier::parse(one.identifies, one.name) {
                 Ok(requested) if self.inner.admits(&requested) => requested,
-                Ok(_) | Err(_) => return self.refuse(Reason::TargetInvalid, occasion).await,
+                Ok(_) | Err(_) => return self.refused(Reason::TargetInvalid, occasion).await,
             };
             let accounts = self.inner.find(&requested).await?;
             if accounts.is_empty() && self.inner.is_read_as_another(&requested).await? {
-                return self.refuse(Reason::TargetInvalid, occasion).await;
+                return self.refused(Reason::TargetInvalid, occasion).await;
             }
             if accounts.is_empty() {
                 is_stranger_over_limit |= one.counter.is_some_and(|counter| counter.exceeds_for_stranger(&requested));
@@ -164,9 +228,9 @@ impl Gatekeeper {
             }
         }
         if judged.is_empty() && is_stranger_over_limit {
-            return self.refuse(Reason::TooManyRequests, occasion).await;
+            return self.refused(Reason::TooManyRequests, occasion).await;
         }
-        if !self.inner.record_allowed && judged.iter().all(|one| one.verdict.is_allowed()) {
+        if !self.inner.record_allowed && judged.iter().all(|one| one.verdict.is_allowed() && one.verdict.exemption().is_none()) {
             return Ok(judged.pop().map(|one| one.verdict).unwrap_or_default());
         }
         let enforced = occasion.enforced;
@@ -199,13 +263,37 @@ impl Gatekeeper {
         Arc::clone(&self.inner.clock)
     }
 
-    /// The verdict about a request that can't be read, recorded.
-    pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
+    async fn refused(&self, reason: Reason, occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
         let verdict = Verdict::refusal(reason);
         let record = self.inner.record(&verdict, None, occasion.request.map(RequestRecord::of), occasion.enforced);
         let verdict = verdict.recorded_as(record.id);
         self.inner.keep(vec![record]).await?;
         Ok(verdict)
+    }
+}
+
+/// Whether the parts answer, asked for nothing.
+#[cfg(feature = "admin")]
+impl Gatekeeper {
+    pub(crate) async fn asks_directory(&self) -> bool {
+        let nobody = Identifier::parse(Identifies::Email, "nobody@gatekeeper.invalid");
+        let Ok(nobody) = nobody else { return false };
+        match self.inner.directory.find(&nobody).await {
+            // It answers, and finds accounts by other names.
+            Ok(_) | Err(DirectoryError::Unsupported(_) | DirectoryError::NoQuery(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) async fn asks_state(&self) -> bool {
+        match &self.inner.state {
+            Some(state) => state.has_unverifications().await.is_ok(),
+            None => true,
+        }
+    }
+
+    pub(crate) async fn asks_audit(&self) -> bool {
+        self.inner.audit.record(Vec::new()).await.is_ok()
     }
 }
 
@@ -250,11 +338,42 @@ impl Inner {
             Some(mailbox) => (self.domains.known(mailbox.domain()), None),
             None => (None, None),
         };
-        let domain = mailbox.map(|mailbox| mailbox.domain().clone());
         let verified = account.verified;
         let evidence = Evidence { verified, verified_at, requested_is_stored, domain: sighting.as_ref(), mail, over_limit };
         let verdict = judge(&self.policy, &evidence, self.clock.now());
-        Judged { account, domain, sighting, verdict }
+        let domain = mailbox.as_ref().map(|mailbox| mailbox.domain().clone());
+        let judged = Judged { account, domain, sighting, verdict };
+        match self.exemption(&judged).await {
+            Some(exemption) => self.exempt(judged, exemption, mailbox.as_deref()).await,
+            None => judged,
+        }
+    }
+
+    /// The exemption that holds for who was `judged`. Only what blocks asks for one, and who can't tell gives none.
+    async fn exemption(&self, judged: &Judged) -> Option<Exemption> {
+        let exemptions = self.exemptions.as_ref().filter(|_| judged.verdict.is_exemptible())?;
+        let (account, now) = (&judged.account.id, self.clock.now());
+        let found = within(PATIENCE, exemptions.exemption(account, judged.domain.as_ref(), now)).await;
+        found.unwrap_or_else(|elapsed| Err(elapsed.into())).unwrap_or_else(|error| {
+            tracing::error!(account = %account, error = &*error as &dyn std::error::Error, "whether an account is exempt can't be told: it is not");
+            None
+        })
+    }
+
+    /// Lets pass whom `exemption` is for, unless the domain came to another holder after it was given: then it was for somebody else.
+    async fn exempt(&self, judged: Judged, exemption: Exemption, mailbox: Option<&Mailbox>) -> Judged {
+        let Some(mailbox) = mailbox else { return Judged { verdict: judged.verdict.exempted(exemption), ..judged } };
+        // That of an address that isn't verified was not asked about, and what was seen before doesn't tell.
+        let (sighting, mail) = self.seen(mailbox, exemption.given_at).await;
+        let (verified, verified_at) = (judged.account.verified, Some(exemption.given_at));
+        let evidence = Evidence { verified, verified_at, requested_is_stored: true, domain: sighting.as_ref(), mail, over_limit: false };
+        let since_given = judge(&self.policy, &evidence, self.clock.now());
+        let verdict = if since_given.reasons().iter().any(|reason| reason.is_of_another_holder()) {
+            judged.verdict.beside(&since_given)
+        } else {
+            judged.verdict.exempted(exemption)
+        };
+        Judged { sighting: sighting.or(judged.sighting), verdict, ..judged }
     }
 
     /// Has the memory learn what others who share the state find, from the first look on.
@@ -272,12 +391,22 @@ impl Inner {
         self.follow_news();
         let (host, domain) = (mailbox.host(), mailbox.domain());
         if host == domain.as_str() {
-            let sighting = self.domains.sighting(domain, since).await.ok().or_else(|| self.known_lapse(domain, since));
+            let sighting = self.sighting(domain, since).await;
             let mail = sighting.as_ref().and_then(|sighting| sighting.report.mail);
             return (sighting, mail);
         }
-        let (sighting, mail) = join(self.domains.sighting(domain, since), self.domains.mail(host, since)).await;
-        (sighting.ok().or_else(|| self.known_lapse(domain, since)), mail)
+        join(self.sighting(domain, since), self.domains.mail(host, since)).await
+    }
+
+    async fn sighting(&self, domain: &RegistrableDomain, since: SystemTime) -> Option<Sighting> {
+        let sighting = self.domains.sighting(domain, since).await.ok();
+        self.metrics.looked_up(match &sighting {
+            Some(sighting) if sighting.stale => LookUp::Stale,
+            Some(sighting) if sighting.cached => LookUp::Fresh,
+            Some(_) => LookUp::Asked,
+            None => LookUp::Failed,
+        });
+        sighting.or_else(|| self.known_lapse(domain, since))
     }
 
     /// What is known of `domain`, however old, where it is that it has lapsed `since` then: nobody is let through for want of an answer.
@@ -287,18 +416,31 @@ impl Inner {
         has_lapsed.then_some(Sighting { stale: true, ..known })
     }
 
-    /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else any.
+    /// Un-verifies what must be, records everything, and gives the verdict that decides: the first that blocks, else the first that an exemption lets pass, else
+    /// any. Where nothing blocks, each exemption that was needed has a record.
     async fn carry_out(&self, judged: Vec<Judged>, request: Option<RequestRecord>, enforced: bool) -> Result<Verdict, AssessError> {
         let mut records = Vec::new();
         for one in judged.iter().filter(|_| enforced) {
-            if let Some(reason) = one.verdict.unverify()
-                && self.unverify(&one.account, reason).await
-            {
-                let record = self.record(&one.verdict, Some(one), request.clone(), enforced);
-                records.push(Record { event: Event::EmailUnverified, ..record });
+            let Some(reason) = one.verdict.unverify() else { continue };
+            match self.unverify(&one.account, reason).await {
+                Ok(true) => {
+                    let record = self.record(&one.verdict, Some(one), request.clone(), enforced);
+                    records.push(Record { event: Event::EmailUnverified, ..record });
+                }
+                Ok(false) => {}
+                // It is blocked by the same reason next time.
+                Err(error) => {
+                    let (account, error) = (&one.account.id, &error as &dyn std::error::Error);
+                    tracing::error!(%account, error, "the address stays verified although it must not");
+                }
             }
         }
-        let deciding = judged.iter().find(|one| !one.verdict.is_allowed()).or_else(|| judged.first());
+        let mut exempted = judged.iter().filter(|one| one.verdict.exemption().is_some());
+        let blocking = judged.iter().find(|one| !one.verdict.is_allowed());
+        let deciding = blocking.or_else(|| exempted.next()).or_else(|| judged.first());
+        if blocking.is_none() {
+            records.extend(exempted.map(|one| self.record(&one.verdict, Some(one), request.clone(), enforced)));
+        }
         let verdict = deciding.map_or_else(Verdict::default, |one| one.verdict.clone());
         let record = self.record(&verdict, deciding, request, enforced);
         let verdict = verdict.recorded_as(record.id);
@@ -307,14 +449,10 @@ impl Inner {
         Ok(verdict)
     }
 
-    /// Whether this call took the verification away. A failure leaves the account blocked by the same reason next time.
-    async fn unverify(&self, account: &Account, reason: Reason) -> bool {
+    /// Takes the verification away, and says whether it was this call that took it.
+    pub(crate) async fn unverify(&self, account: &Account, reason: Reason) -> Result<bool, DirectoryError> {
         let operation = "un-verifying an account";
-        let done = within(PATIENCE, (*self.directory).unverify(account, reason)).await;
-        done.unwrap_or(Err(DirectoryError::Timeout { operation })).unwrap_or_else(|error| {
-            tracing::error!(account = %account.id, error = &error as &dyn std::error::Error, "the address stays verified although it must not");
-            false
-        })
+        within(PATIENCE, (*self.directory).unverify(account, reason)).await.unwrap_or(Err(DirectoryError::Timeout { operation }))
     }
 
     fn record(&self, verdict: &Verdict, judged: Option<&Judged>, request: Option<RequestRecord>, enforced: bool) -> Record {
@@ -333,190 +471,31 @@ impl Inner {
         enforced: bool,
     ) -> Record {
         let time = self.clock.now();
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Record {
-            id: Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos())),
+            id: uuid(time),
             time,
             event,
-            verdict: verdict.as_str(),
+            verdict: verdict.decision(),
             enforced,
             reasons: verdict.reasons().to_vec(),
             notices: verdict.notices().to_vec(),
             account,
             domain,
             request: None,
+            exemption: verdict.exemption().cloned(),
         }
     }
 
     pub(crate) async fn keep(&self, records: Vec<Record>) -> Result<(), AuditError> {
+        let (start, count) = (Instant::now(), records.len());
         let kept = within(PATIENCE, (*self.audit).record(records)).await.unwrap_or(Err(AuditError::Timeout));
+        self.metrics.recorded(if kept.is_ok() { 0 } else { count }, start.elapsed());
         kept.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a verdict could not be recorded"))
-    }
-}
-
-/// What a [`Gatekeeper`] is made of.
-#[derive(Default)]
-pub struct GatekeeperBuilder {
-    directory: Option<Arc<dyn Directory>>,
-    domains: Option<Arc<dyn DomainSource>>,
-    audit: Option<Arc<dyn AuditSink>>,
-    store: Option<Arc<dyn Store>>,
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    state: Option<crate::state::State>,
-    clock: Option<Arc<dyn Clock>>,
-    policy: Policy,
-    cache: CacheSettings,
-    allowed_unrecorded: bool,
-}
-
-/// Why a [`Gatekeeper`] can't be built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A part was not given.
-    #[error("a gatekeeper needs `{0}`")]
-    Missing(&'static str),
-    /// A setting makes no sense.
-    #[error("`{setting}` {what}")]
-    Setting {
-        /// The setting's name.
-        setting: &'static str,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
-impl GatekeeperBuilder {
-    /// Where the accounts are.
-    #[must_use]
-    pub fn directory(mut self, directory: impl Directory) -> Self {
-        self.directory = Some(Arc::new(directory));
-        self
-    }
-
-    /// Who knows how domains stand. What it says is remembered for [`fresh_for`](Self::fresh_for).
-    #[must_use]
-    pub fn domains(mut self, source: impl DomainSource) -> Self {
-        self.domains = Some(Arc::new(source));
-        self
-    }
-
-    /// Where verdicts are recorded.
-    #[must_use]
-    pub fn audit(mut self, sink: impl AuditSink) -> Self {
-        self.audit = Some(Arc::new(sink));
-        self
-    }
-
-    /// Whether what was let through is recorded too. It is by default.
-    #[must_use]
-    pub const fn record_allowed(mut self, record: bool) -> Self {
-        self.allowed_unrecorded = !record;
-        self
-    }
-
-    /// The settings of judging.
-    #[must_use]
-    pub const fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// How long a report about a domain is used without asking again. One hour by default.
-    #[must_use]
-    pub const fn fresh_for(mut self, fresh_for: Duration) -> Self {
-        self.cache.fresh_for = fresh_for;
-        self
-    }
-
-    /// How old a report may be that stands in while its source fails. Seven days by default.
-    #[must_use]
-    pub const fn stale_for(mut self, stale_for: Duration) -> Self {
-        self.cache.stale_for = stale_for;
-        self
-    }
-
-    /// How long the live check may take. Two seconds by default.
-    #[must_use]
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.cache.timeout = timeout;
-        self
-    }
-
-    /// How many domains are remembered. A hundred thousand by default.
-    #[must_use]
-    pub const fn cache_capacity(mut self, domains: usize) -> Self {
-        self.cache.capacity = domains;
-        self
-    }
-
-    /// Domains of mailbox providers, whose resets wait for no source while what is known of them may stand in. By default
-    /// [these](crate::domain::cache::providers::KNOWN).
-    #[must_use]
-    pub fn providers(mut self, domains: impl IntoIterator<Item = RegistrableDomain>) -> Self {
-        self.cache.providers = domains.into_iter().collect();
-        self
-    }
-
-    /// Where what is seen of domains outlives the process and is shared by replicas. Without it, memory alone has it.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    #[must_use]
-    pub fn state(mut self, state: crate::state::State) -> Self {
-        self.store = Some(Arc::new(state.clone()));
-        self.state = Some(state);
-        self
-    }
-
-    /// Who tells the time. The machine's clock by default.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
-        self
-    }
-
-    /// Puts everything together.
-    ///
-    /// # Errors
-    /// Names what is missing or makes no sense.
-    pub fn build(self) -> Result<Gatekeeper, BuildError> {
-        let directory = self.directory.ok_or(BuildError::Missing("directory"))?;
-        let source = self.domains.ok_or(BuildError::Missing("domains"))?;
-        let audit = self.audit.ok_or(BuildError::Missing("audit"))?;
-        let setting = |setting, what| Err(BuildError::Setting { setting, what });
-        if self.cache.timeout.is_zero() {
-            return setting("timeout", "must not be zero, or no source could ever answer");
-        }
-        if self.cache.capacity == 0 {
-            return setting("cache_capacity", "must not be zero, or every request would ask anew");
-        }
-        if self.cache.stale_for < self.cache.fresh_for {
-            return setting("stale_for", "must not be shorter than `fresh_for`");
-        }
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let domains = Cache::over(self.store, source, Arc::clone(&clock), self.cache);
-        let inner = Inner {
-            directory,
-            domains,
-            audit,
-            policy: self.policy,
-            clock,
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
-            state: self.state,
-            record_allowed: !self.allowed_unrecorded,
-            following: OnceLock::new(),
-        };
-        Ok(Gatekeeper { inner: Arc::new(inner) })
     }
 }
 
 impl std::fmt::Debug for Gatekeeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gatekeeper").field("policy", &self.inner.policy).field("domains", &self.inner.domains).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for GatekeeperBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GatekeeperBuilder").field("policy", &self.policy).field("cache", &self.cache).finish_non_exhaustive()
     }
 }

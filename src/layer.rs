@@ -347,7 +347,7 @@ impl Settings {
             Ok(verdict) => verdict,
             Err(error) => return self.unavailable(&error, host),
         };
-        let Some(reason) = verdict.reasons().first().filter(|_| occasion.enforced) else {
+        let Some(reason) = verdict.reasons().first().filter(|_| occasion.enforced && !verdict.is_allowed()) else {
             return Outcome::Passed { verdict: Some(verdict), host };
         };
         match self.reply.decoys_at().filter(|_| !reason.is_of_request()) {

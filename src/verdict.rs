@@ -3,12 +3,15 @@
 //! [`Reason`] lists everything that blocks, [`Notice`] what is only worth knowing. Their codes are stable: they stand in the
 //! audit record, and people search for them.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::audit::Decision;
 use crate::domain::Standing;
+use crate::exemption::Exemption;
 
 /// Why a recovery request is blocked. The order is that of judging: of all that hold, the first decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,22 +57,21 @@ pub enum Reason {
 }
 
 /// The codes, in both directions.
-macro_rules! codes_of_reasons {
-    ($($reason:ident = $code:literal),* $(,)?) => {
-        impl Reason {
+macro_rules! codes {
+    ($kind:ident: $($word:ident = $code:literal),* $(,)?) => {
+        impl $kind {
             /// The stable code, as it stands in the audit record.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$reason => $code,)*
+                    $(Self::$word => $code,)*
                 }
             }
 
-            /// The reason of this code. `None` where there is none: a later version may know more.
-            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            /// What has this code. `None` where there is none: a later version may know more.
             pub(crate) fn of_code(code: &str) -> Option<Self> {
                 match code {
-                    $($code => Some(Self::$reason),)*
+                    $($code => Some(Self::$word),)*
                     _ => None,
                 }
             }
@@ -77,7 +79,8 @@ macro_rules! codes_of_reasons {
     };
 }
 
-codes_of_reasons! {
+codes! {
+    Reason:
     BodyTooLarge = "body_too_large",
     TargetUndecodable = "target_undecodable",
     TargetMissing = "target_missing",
@@ -121,6 +124,39 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether it is about how the account or its domain stands, so that whoever knows better may exempt it.
+    pub(crate) const fn is_of_standing(self) -> bool {
+        match self {
+            Self::EmailUnverified
+            | Self::DomainUnregistered
+            | Self::DomainPendingDelete
+            | Self::DomainRedemption
+            | Self::DomainExpired
+            | Self::DomainOnHold
+            | Self::DomainReregistered
+            | Self::DomainChangedHands
+            | Self::DomainExpiring
+            | Self::DomainUnresolvable
+            | Self::DomainUnknown => true,
+            Self::BodyTooLarge
+            | Self::TargetUndecodable
+            | Self::TargetMissing
+            | Self::TargetAmbiguous
+            | Self::TargetInvalid
+            | Self::TargetMismatch
+            | Self::TooManyRequests => false,
+        }
+    }
+}
+
+impl Reason {
+    /// Whether it says that the domain is no longer its former holder's.
+    pub(crate) const fn is_of_another_holder(self) -> bool {
+        matches!(self, Self::DomainReregistered | Self::DomainChangedHands)
+    }
+}
+
 /// What does not block, but is worth a line in the audit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -141,20 +177,15 @@ pub enum Notice {
     SourcesDisagree,
 }
 
-impl Notice {
-    /// The stable code, as it stands in the audit record.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DomainExpiresSoon => "domain_expires_soon",
-            Self::DomainAutoRenewed => "domain_auto_renewed",
-            Self::DomainUnknown => "domain_unknown",
-            Self::DomainForSale => "domain_for_sale",
-            Self::DomainMoved => "domain_moved",
-            Self::SourceFailed => "source_failed",
-            Self::SourcesDisagree => "sources_disagree",
-        }
-    }
+codes! {
+    Notice:
+    DomainExpiresSoon = "domain_expires_soon",
+    DomainAutoRenewed = "domain_auto_renewed",
+    DomainUnknown = "domain_unknown",
+    DomainForSale = "domain_for_sale",
+    DomainMoved = "domain_moved",
+    SourceFailed = "source_failed",
+    SourcesDisagree = "sources_disagree",
 }
 
 macro_rules! written_as_code {
@@ -175,6 +206,19 @@ macro_rules! written_as_code {
 
 written_as_code!(Reason, Notice, Standing);
 
+macro_rules! read_as_code {
+    ($($code:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $code {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let code = Cow::<'de, str>::deserialize(deserializer)?;
+                Self::of_code(&code).ok_or_else(|| serde::de::Error::unknown_variant(&code, &[]))
+            }
+        }
+    )*};
+}
+
+read_as_code!(Reason, Notice);
+
 /// Whether a reset may go on, with everything that speaks against it.
 ///
 /// The layer puts it into the extensions of the request that reaches the application, and into those of a refusal.
@@ -185,16 +229,35 @@ pub struct Verdict {
     standing: Option<Standing>,
     unverify: Option<Reason>,
     reference: Option<Uuid>,
+    exemption: Option<Exemption>,
 }
 
 impl Verdict {
     pub(crate) fn new(mut reasons: Vec<Reason>, notices: Vec<Notice>, standing: Option<Standing>, unverify: Option<Reason>) -> Self {
         reasons.sort_unstable();
-        Self { reasons, notices, standing, unverify, reference: None }
+        Self { reasons, notices, standing, unverify, reference: None, exemption: None }
     }
 
     pub(crate) fn refusal(reason: Reason) -> Self {
         Self { reasons: vec![reason], ..Self::default() }
+    }
+
+    /// The same, let pass by `exemption` if every reason is one that an exemption can be for.
+    pub(crate) fn exempted(self, exemption: Exemption) -> Self {
+        if self.is_exemptible() { Self { exemption: Some(exemption), ..self } } else { self }
+    }
+
+    /// The same, with what else speaks against it by `other`.
+    pub(crate) fn beside(mut self, other: &Self) -> Self {
+        self.reasons.extend(other.reasons.iter().filter(|reason| reason.is_of_another_holder()));
+        self.reasons.sort_unstable();
+        self.reasons.dedup();
+        self
+    }
+
+    /// Whether something blocks, and nothing that an exemption can't be for.
+    pub(crate) fn is_exemptible(&self) -> bool {
+        !self.reasons.is_empty() && self.reasons.iter().all(|reason| reason.is_of_standing())
     }
 
     pub(crate) fn recorded_as(mut self, reference: Uuid) -> Self {
@@ -202,16 +265,22 @@ impl Verdict {
         self
     }
 
-    /// Whether no reason holds.
+    /// Whether no reason holds, or an exemption lets it pass all the same.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.reasons.is_empty()
+        self.reasons.is_empty() || self.exemption.is_some()
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        if self.is_allowed() { Decision::Allow } else { Decision::Block }
     }
 
     /// `"allow"` or `"block"`, as the audit record has it.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        if self.is_allowed() { "allow" } else { "block" }
+        self.decision().as_str()
     }
 
     /// Every reason that holds, in the order of judging; the first decides.
@@ -236,6 +305,12 @@ impl Verdict {
     #[must_use]
     pub fn unverify(&self) -> Option<Reason> {
         self.unverify
+    }
+
+    /// What lets it pass although reasons hold.
+    #[must_use]
+    pub fn exemption(&self) -> Option<&Exemption> {
+        self.exemption.as_ref()
     }
 
     /// The `id` of the audit record that tells about this verdict. `None` where none was written.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError};
+use reset_gatekeeper::audit::Decision;
 use reset_gatekeeper::testing::{Registry, SetClock, time};
 use reset_gatekeeper::{Decode, Gatekeeper, GatekeeperLayer, Guard, Identifier, Identifies, Limit, Reason, Reply, Target};
 
@@ -234,7 +235,7 @@ async fn a_blocked_caller_sees_what_a_stranger_sees() {
         let blocked = site.ask(&ask, LAPSED).await;
         assert_eq!(blocked, stranger, "{} {}", ask.path, ask.body);
         assert!(stranger.0.is_success() || stranger.0.is_redirection());
-        assert_eq!(site.audit.last().verdict, "block");
+        assert_eq!(site.audit.last().verdict, Decision::Block);
     }
 }
 
@@ -269,7 +270,7 @@ async fn stated_lengths_follow_a_longer_address() {
     let site = Site::decoys().await;
     let multipart = "--XX\r\nContent-Disposition: form-data; name=\"email\"\r\nContent-Length: 12\r\n\r\nNAME\r\n--XX--\r\n";
     site.ask(&post("/form", &[("content-type", "multipart/form-data; boundary=XX")], multipart), "x@lapsed.com").await;
-    assert_eq!(site.audit.last().verdict, "allow", "nobody has that address");
+    assert_eq!(site.audit.last().verdict, Decision::Allow, "nobody has that address");
     assert_eq!(site.last_seen().unwrap().body, multipart.replace("NAME", "x@lapsed.com"));
 
     let limited = Ask { written: percent, ..post("/limited", FORM, "email=NAME") };
@@ -300,7 +301,7 @@ async fn other_names_are_replaced_by_their_like() {
         assert_eq!(expected.0, 200, "{}", ask.path);
         site.last_seen().unwrap();
         let answer = site.ask(&ask, blocked).await;
-        assert_eq!(site.audit.last().verdict, "block", "{}", ask.path);
+        assert_eq!(site.audit.last().verdict, Decision::Block, "{}", ask.path);
         assert_eq!(answer, expected, "{}", ask.path);
         let seen = site.last_seen().unwrap();
         let sent = (ask.path.replace("NAME", &(ask.written)(blocked)), ask.body.replace("NAME", blocked));
@@ -450,7 +451,7 @@ async fn every_way_to_write_a_parameter_names_its_account() {
         let ask = Ask { written: percent, ..post(path, &[], "") };
         let stranger = site.ask(&ask, STRANGER).await;
         assert_eq!(site.ask(&ask, LAPSED).await.0, stranger.0, "{path}");
-        assert_eq!(site.audit.last().verdict, "block", "{path}");
+        assert_eq!(site.audit.last().verdict, Decision::Block, "{path}");
         assert!(!format!("{:?}", site.seen.lock().unwrap()).to_lowercase().contains("lapsed"), "{path}");
     }
 }
