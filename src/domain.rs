@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use crate::address::RegistrableDomain;
 use crate::clock;
 
+#[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
+pub(crate) use client::wait::retry_after;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use continuity::operators;
 pub use continuity::{Change, History, Signal};

@@ -40,6 +40,7 @@ use crate::account::{Account, DirectoryError};
 use crate::address::RegistrableDomain;
 use crate::audit::AuditError;
 use crate::gatekeeper::Gatekeeper;
+use crate::metrics;
 use crate::state::StateError;
 use crate::verdict::Reason;
 
@@ -218,7 +219,11 @@ impl Sweep {
 
     /// Who is told how it goes. Called often; it must not block.
     pub fn told(mut self, told: impl Fn(SweepEvent) + Send + Sync + 'static) -> Self {
-        (self.told, self.is_watched) = (Arc::new(told), true);
+        self.told = Arc::new(move |event| {
+            metrics::swept(&event);
+            told(event);
+        });
+        self.is_watched = true;
         self
     }
 
@@ -261,6 +266,11 @@ impl IntoFuture for Sweep {
 impl Gatekeeper {
     /// A sweep over all accounts of the directory. It needs a [state](crate::GatekeeperBuilder::state).
     pub fn sweep(&self) -> Sweep {
-        Sweep { gatekeeper: self.clone(), settings: SweepSettings::default(), told: Arc::new(drop), is_watched: false }
+        Sweep {
+            gatekeeper: self.clone(),
+            settings: SweepSettings::default(),
+            told: Arc::new(|event| metrics::swept(&event)),
+            is_watched: false,
+        }
     }
 }

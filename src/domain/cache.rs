@@ -227,6 +227,12 @@ impl Cache {
         }
     }
 
+    /// Whether `domain` is a mailbox provider's, on which strangers have accounts.
+    #[cfg(feature = "admin")]
+    pub(crate) fn is_of_provider(&self, domain: &RegistrableDomain) -> bool {
+        self.shared.settings.providers.contains(domain)
+    }
+
     pub(crate) fn has_store(&self) -> bool {
         self.shared.store.is_some()
     }

@@ -22,7 +22,7 @@
 mod breaker;
 mod pace;
 mod server;
-pub(super) mod wait;
+pub(crate) mod wait;
 
 use std::error::Error;
 use std::io;
@@ -37,6 +37,7 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use tokio::sync::Semaphore;
+use tracing::{Instrument, Span, field};
 
 pub(super) use self::pace::Pace;
 use self::server::{Server, Servers};
@@ -64,6 +65,18 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+/// A span with the names of OpenTelemetry's conventions. Without the query, in which a key may stand.
+fn span(url: &Url) -> Span {
+    tracing::debug_span!(
+        "GET",
+        "http.request.method" = "GET",
+        "server.address" = url.host_str(),
+        "server.port" = url.port_or_known_default(),
+        "url.path" = url.path(),
+        "http.response.status_code" = field::Empty,
+    )
 }
 
 /// How one try failed.
@@ -106,7 +119,7 @@ impl Client {
         }
         let server = self.servers.of(url);
         let second_try = ExponentialBuilder::new().with_min_delay(SECOND_TRY_AFTER).with_max_times(1).with_jitter();
-        (|| self.try_once(&server, url, accept, headers.clone()))
+        (|| self.try_once(&server, url, accept, headers.clone()).instrument(span(url)))
             .retry(second_try)
             .sleep(tokio::time::sleep)
             .when(|failed| failed.may_pass && server.is_up().is_ok())
@@ -131,6 +144,7 @@ impl Client {
             }
         };
         let (status, retry_after) = (response.status().as_u16(), wait::retry_after(response.headers()));
+        Span::current().record("http.response.status_code", status);
         asked.heard(status, retry_after);
         let headers = std::mem::take(response.headers_mut());
         let body = answer::body(response, MAX_BODY).await;

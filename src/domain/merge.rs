@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::{DNS, Delegation, DomainSource, Mail, Report, SourceError, Statement, Status};
 use crate::address::RegistrableDomain;
 use crate::clock::{Clock, SystemClock};
+use crate::metrics;
 
 /// What a source is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +128,13 @@ impl Sources {
     async fn ask(&self, domain: &RegistrableDomain) -> Vec<Said> {
         let start = Instant::now();
         let mut asked: FuturesUnordered<_> = (self.members.iter().enumerate())
-            .map(|(place, member)| async move { (place, member.source.report(domain).await, start.elapsed()) })
+            .map(|(place, member)| async move {
+                let outcome = member.source.report(domain).await;
+                if !matches!(outcome, Err(SourceError::NoService { .. })) {
+                    metrics::asked(member.name, outcome.is_ok(), start.elapsed());
+                }
+                (place, outcome, start.elapsed())
+            })
             .collect();
         let mut answers: Answers = self.members.iter().map(|_| None).collect();
         let all = async {
@@ -153,7 +160,10 @@ impl Sources {
         }
         let too_late = || (Err(SourceError::Timeout { domain: domain.as_str().into(), limit: self.patience }), start.elapsed());
         let said = |(member, answer): (&Member, Option<_>)| {
-            let (outcome, took) = answer.unwrap_or_else(too_late);
+            let (outcome, took) = answer.unwrap_or_else(|| {
+                metrics::asked(member.name, false, start.elapsed());
+                too_late()
+            });
             Said { role: member.role, name: member.name, outcome, took }
         };
         self.members.iter().zip(answers).map(said).collect()

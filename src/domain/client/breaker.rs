@@ -41,17 +41,20 @@ impl Breaker {
         Ok(())
     }
 
-    pub(super) fn answered(&mut self) {
-        *self = Self::default();
+    /// Closes. Says whether it was open.
+    pub(super) fn answered(&mut self) -> bool {
+        std::mem::take(self).probe_at.is_some()
     }
 
-    pub(super) fn failed(&mut self, question: &str, now: Instant) {
+    /// Says whether it opens.
+    pub(super) fn failed(&mut self, question: &str, now: Instant) -> bool {
         if self.failed.len() < FAILURES && !self.failed.iter().any(|failed| **failed == *question) {
             self.failed.push(question.into());
         }
         if self.failed.len() >= FAILURES {
-            self.probe_at = Some(now + OPEN_FOR);
+            return self.probe_at.replace(now + OPEN_FOR).is_none();
         }
+        false
     }
 }
 

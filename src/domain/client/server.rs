@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, FAILURES};
 use super::pace::Pace;
 use crate::domain::SourceError;
+use crate::metrics;
 
 /// How long a server is left alone that says "too many requests" and not until when.
 const UNSAID_REST: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub(super) struct Servers {
 /// One server.
 #[derive(Debug)]
 pub(super) struct Server {
+    origin: Box<str>,
     health: Mutex<Health>,
     pace: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>,
     clock: Ticks,
@@ -88,14 +90,16 @@ impl Servers {
                 self.by_origin.retain(|_, server| Arc::strong_count(server) > 1);
             }
         }
-        Arc::clone(&self.by_origin.entry(origin).or_insert_with(|| Arc::new(Server::new(self.pace))))
+        let server = Arc::new(Server::new(&origin, self.pace));
+        Arc::clone(&self.by_origin.entry(origin).or_insert(server))
     }
 }
 
 impl Server {
-    fn new(pace: Pace) -> Self {
+    fn new(origin: &str, pace: Pace) -> Self {
         let clock = Ticks(Instant::now());
         Self {
+            origin: origin.into(),
             health: Mutex::new(Health { breaker: Breaker::default(), rest: None, asked_at: Instant::now() }),
             pace: RateLimiter::direct_with_clock(pace.quota(), clock.clone()),
             clock,
@@ -162,13 +166,19 @@ impl Server {
         if status >= 500 && status != 501 {
             self.failed(question);
         } else {
-            self.health().breaker.answered();
+            let was_open = self.health().breaker.answered();
+            if was_open {
+                metrics::breaker(&self.origin, false);
+            }
         }
     }
 
     /// The server gave no answer, or broke off.
     fn failed(&self, question: &str) {
-        self.health().breaker.failed(question, Instant::now());
+        let opens = self.health().breaker.failed(question, Instant::now());
+        if opens {
+            metrics::breaker(&self.origin, true);
+        }
     }
 
     /// Whether nothing is lost by forgetting it.
@@ -179,6 +189,15 @@ impl Server {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is forgotten is not left alone any more.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.health.get_mut().unwrap_or_else(PoisonError::into_inner).breaker.answered() {
+            metrics::breaker(&self.origin, false);
+        }
     }
 }
 
@@ -272,7 +291,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn questions_beyond_the_pace_wait_for_ten_seconds_at_most_or_fail_at_once() {
-        let (server, start) = (Server::new(Pace::default()), Instant::now());
+        let (server, start) = (Server::new("", Pace::default()), Instant::now());
         let outcomes = join_all((0..500).map(|_| async { (ask(&server).await, start.elapsed()) })).await;
         let (asked, spared): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, _)| outcome.is_ok());
         assert_eq!(asked.iter().filter(|(_, waited)| waited.is_zero()).count(), 100);
@@ -283,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_wants_to_be_left_alone_is() {
-        let server = Server::new(Pace::default());
+        let server = Server::new("", Pace::default());
         answer(&server, "one", 429, Some(Duration::from_secs(17)));
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(ask(&server).await, Err(Spared::Rests(429, Duration::from_secs(10))));
@@ -298,7 +317,7 @@ mod tests {
     /// Who waits behind the question that learns it does not ask either.
     #[tokio::test(start_paused = true)]
     async fn a_question_that_waits_is_spared_what_those_before_it_learn() {
-        let (server, one) = (Server::new(Pace::default()), Semaphore::new(1));
+        let (server, one) = (Server::new("", Pace::default()), Semaphore::new(1));
         let first = server.enter(&one, "first").await.unwrap();
         let (second, ()) = tokio::join!(server.enter(&one, "second"), async {
             server.heard(503, Some(Duration::from_secs(5)));
@@ -309,7 +328,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_of_the_server_open_the_breaker_and_refusals_never_do() {
-        let server = Server::new(Pace::default());
+        let server = Server::new("", Pace::default());
         for status in [400, 403, 404, 429, 501].repeat(4) {
             answer(&server, "refused", status, None);
         }
@@ -328,7 +347,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_callers_gave_up_on_has_failed_them_if_it_had_the_time() {
-        let (server, all) = (Server::new(Pace::default()), all());
+        let (server, all) = (Server::new("", Pace::default()), all());
         for (patience, outcome) in [(ENOUGH / 2, Ok(())), (ENOUGH, Err(Spared::Fails(OPEN_FOR)))] {
             for number in 0..FAILURES {
                 let question = number.to_string();
