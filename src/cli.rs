@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod exempt;
 pub(crate) mod progress;
 pub(crate) mod serve;
 mod signals;
@@ -41,7 +42,7 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// The configuration of `file` and of the environment. What of it is not carried out is said.
+/// The configuration of `file` and of the environment.
 pub(crate) fn configuration(file: Option<&Path>) -> Result<Config, ConfigError> {
     configuration_with(file, std::iter::empty())
 }
@@ -50,9 +51,6 @@ pub(crate) fn configuration(file: Option<&Path>) -> Result<Config, ConfigError> 
 pub(crate) fn configuration_with(file: Option<&Path>, flags: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = Config::read(file, variables.chain(flags))?;
-    for key in config.not_carried_out() {
-        eprintln!("reset-gatekeeper: warning: `{key}` is not carried out by this version");
-    }
     for key in config.secrets() {
         eprintln!("reset-gatekeeper: warning: `{key}` holds a password; its place is the environment, or a file that `{key}_file` names");
     }

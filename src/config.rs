@@ -4,6 +4,7 @@
 //! so for every other value outside `[[guard]]`; a flag overrides both. Relative paths are relative to the file. A secret stands in no file: it comes by a variable, or by a file of its own that the
 //! configuration names.
 
+mod audit;
 mod domains;
 mod layers;
 mod sections;
@@ -11,6 +12,7 @@ mod site;
 mod stores;
 mod sweep;
 mod text;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 
@@ -23,8 +25,9 @@ use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::{Rdap, RdapBuilder};
 use crate::policy::{OnUnknown, Policy};
 
+pub use self::audit::{AUDIT_KEY, AuditSettings};
 pub use self::domains::{Endpoint, Nameserver, SourceSettings};
-pub use self::site::{Site, Tls};
+pub use self::site::{AdminListener, Site, Tls};
 pub use self::stores::{DirectorySettings, StateStore, Store, Stores};
 
 /// The settings of a file, of the environment, and the defaults of all else.
@@ -136,21 +139,14 @@ impl Config {
         Stores::of(&self.sections, &self.origin)
     }
 
-    /// Sections and keys that are there, and that this version does not carry out.
-    #[must_use]
-    pub fn not_carried_out(&self) -> Vec<&'static str> {
-        let Sections { admin, audit, .. } = &self.sections;
-        let keys = [("admin", admin), ("audit.webhook", &audit.webhook)];
-        keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect()
-    }
-
     /// The keys of the file that hold a secret, whose place is the environment or a file of its own.
     #[must_use]
     pub fn secrets(&self) -> Vec<&'static str> {
-        let Sections { directory, state, .. } = &self.sections;
+        let Sections { directory, state, audit, .. } = &self.sections;
         let urls = [
             ("directory.url", directory.as_ref().and_then(|directory| directory.get_ref().url.as_ref())),
             ("state.url", state.as_ref().and_then(|state| state.get_ref().url.as_ref())),
+            ("audit.webhook", audit.webhook.as_ref()),
         ];
         let is_secret = |url: &Spanned<String>| self.origin.is_of_file(&url.span()) && stores::masked(url.get_ref()) != *url.get_ref();
         urls.into_iter().filter(|(_, url)| url.is_some_and(is_secret)).map(|(key, _)| key).collect()
@@ -166,6 +162,10 @@ impl Config {
         let state = sections.state.as_mut().and_then(|state| state.get_mut().url.as_mut());
         for url in directory.into_iter().chain(state) {
             let masked = stores::masked(url.get_ref());
+            *url.get_mut() = masked;
+        }
+        if let Some(url) = &mut sections.audit.webhook {
+            let masked = stores::masked_hook(url.get_ref());
             *url.get_mut() = masked;
         }
         toml::to_string(&sections)

@@ -55,6 +55,7 @@
 //! - `http-directory`: `HttpDirectory`, accounts that the application serves over HTTP.
 //! - `dns`: `domain::dns`, a source that asks the DNS.
 //! - `whois`: `domain::whois`, a source for country registries that have nothing better.
+//! - `webhook`: `audit::Webhook`, records pushed to a web server as they are written; with `sqlite` or `postgres`, where the state keeps how far it got.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set; with `dns`, a simulated resolver too.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
 //! - `cli`: the command `reset-gatekeeper`.
@@ -63,6 +64,8 @@
 
 pub mod account;
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod answer;
 pub mod audit;
 mod body;
@@ -71,10 +74,12 @@ mod clock;
 pub mod config;
 mod decoy;
 pub mod domain;
+mod exemption;
 mod gatekeeper;
 mod identifier;
 mod layer;
 mod limit;
+pub mod metrics;
 mod policy;
 #[cfg(feature = "serve")]
 pub mod proxy;
@@ -93,6 +98,7 @@ pub use address::{AddressError, Mailbox, RegistrableDomain};
 pub use audit::Client;
 pub use body::{RequestBody, ResponseBody};
 pub use clock::{Clock, SystemClock};
+pub use exemption::{AccountError, Exempt, Exemption, ExemptionError, KeptExemption, NewExemption};
 pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder, VerificationError};
 pub use identifier::{Identifier, IdentifierError, Identifies};
 pub use layer::{GatekeeperLayer, GatekeeperService, ResponseFuture};

@@ -26,6 +26,9 @@ enum Command {
     Sweep(cli::sweep::Sweep),
     /// Say that an account's address was verified again, now
     Verified(cli::verified::Verified),
+    /// Let an account or a domain pass what would block it, for a while: given, listed and taken back
+    #[command(subcommand)]
+    Exempt(cli::exempt::ExemptCommand),
     /// The audit log, verified and read back
     #[command(subcommand)]
     Audit(cli::audit::AuditCommand),
@@ -37,7 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let usual = match arguments.command {
-        Command::Serve(_) => "warn",
+        Command::Serve(_) | Command::Exempt(_) => "warn",
         // It tells by itself what the brake kept from being done.
         Command::Sweep(_) => "error,reset_gatekeeper::sweep::unverification=off",
         _ => "error",
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Sweep(sweep) => sweep.run(terminal),
         Command::Verified(verified) => cli::wait_for(verified.run()),
         Command::Check(check) => cli::wait_for(check.run()),
+        Command::Exempt(exempt) => cli::wait_for(exempt.run()),
         Command::Audit(audit) => audit.run(),
         Command::Config(config) => config.run(),
     };

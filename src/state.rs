@@ -1,13 +1,18 @@
-//! What outlives the process and is shared by replicas: un-verifications of accounts whose own table isn't written, what is remembered of domains, and how far
-//! audit logs had got. It is kept in an SQLite file, for replicas on one machine, or in PostgreSQL.
+//! What outlives the process and is shared by replicas: un-verifications of accounts whose own table isn't written, what is remembered of domains, how far
+//! audit logs had got, and who is exempt. It is kept in an SQLite file, for replicas on one machine, or in PostgreSQL.
 //!
 //! An entry about an account is about it with one address, so a changed address leaves it behind. It says since when the address is un-verified and why, or that
 //! it was verified again. [`Overlay`](crate::account::Overlay) lays the entries over a directory.
 
 mod accounts;
 mod brake;
+#[cfg(feature = "webhook")]
+mod deliveries;
 mod domains;
 mod due;
+mod exemptions;
+#[cfg(feature = "admin")]
+mod lapsing;
 mod passes;
 #[cfg(test)]
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
@@ -35,6 +40,8 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
+#[cfg(feature = "admin")]
+pub(crate) use lapsing::Lapsing;
 pub(crate) use passes::{Begun, Discovered, Pass, Progress};
 pub(crate) use watch::{Looked, Outlook, TRIES, Watched};
 

@@ -24,6 +24,8 @@ impl ConfigCommand {
         let Self::Check { file } = self;
         let config = configuration(Some(&file))?;
         config.sources()?;
+        config.audit()?;
+        config.webhook()?;
         if config.is_of_site() {
             config.site()?;
         } else if config.sweep().is_some() {

@@ -1,20 +1,28 @@
 //! `reset-gatekeeper serve`: the guarded reverse proxy.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::join;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use reset_gatekeeper::admin::Admin;
 use reset_gatekeeper::config::Config;
 use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
-use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Sweeping};
+use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Sweeping, metrics};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 
-use super::signals::Signals;
+use super::signals::{Hangups, Signals};
 use super::sources::sources;
-use super::stores::{audit_log, builder, last_head_kept, state};
+use super::stores::{audit_log, builder, directory, last_head_kept, state};
 use super::{Failure, configuration_with};
+
+/// How often what was timed is put into its histograms, so that it takes no room for long.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What the arguments of `serve` may be.
 #[derive(Args)]
@@ -35,16 +43,22 @@ impl Serve {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
     }
 
-    /// Serves until SIGTERM or SIGINT, and then finishes what is under way.
+    /// Serves until SIGTERM or SIGINT, and then finishes what is under way. At SIGHUP it opens its audit log again.
     async fn serve(self) -> Result<ExitCode, Failure> {
         let flags = [("--listen", self.listen), ("--upstream", self.upstream)];
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let config = configuration_with(Some(&self.config), flags)?;
         let site = config.site()?;
+        // Before anything is built that counts into it.
+        let metrics = site.admin.as_ref().map(|_| recorder()).transpose()?;
+        let webhook = config.webhook()?;
         let state = state(&site.stores).await?;
-        let (audit, keeping_heads) = audit_log(&site.stores, state.clone()).await?;
+        let (audit, keeping_heads) = audit_log(&config, &site.stores, state.clone()).await?;
+        let reopening = Hangups::open()?.reopen(audit.clone());
+        let delivering = webhook.map(|webhook| webhook.start(&site.stores.audit, audit.heads(), state.clone())).transpose()?;
         // Whatever it needs is opened, so that what is wrong with it shows before the port opens.
-        let mut builder = builder(&config, &site.stores, state.clone()).await?;
+        let directory = Arc::new(directory(&config, &site.stores, state.clone()).await?);
+        let mut builder = builder(&config, &site.stores, Arc::clone(&directory), state.clone());
         if config.sweep().is_some() {
             builder = builder.state(state);
         }
@@ -61,6 +75,23 @@ impl Serve {
         let listener = match systemd::listener()? {
             Some(listener) => listener,
             None => TcpListener::bind(site.listen).await.map_err(|error| Failure::new(site.listen, error))?,
+        };
+        let admin = match (&site.admin, metrics) {
+            (Some(listener), Some(metrics)) => {
+                let mut admin = Admin::new(gatekeeper.clone())
+                    .directory(directory)
+                    .enforced(!config.only_observes())
+                    .exempts(site.stores.state.is_some())
+                    .log(&site.stores.audit);
+                if let Some(token) = &listener.token {
+                    admin = admin.token(token)?;
+                }
+                let admin = admin.metrics(move || metrics.render());
+                let bound = TcpListener::bind(listener.listen).await.map_err(|error| Failure::new(listener.listen, error))?;
+                eprintln!("reset-gatekeeper: admin at http://{}", bound.local_addr()?);
+                Some(tokio::spawn(Server::new().run(bound, admin.router(), pending())))
+            }
+            _ => None,
         };
         let scheme = if site.tls.is_some() { "https" } else { "http" };
         eprintln!("listening on {scheme}://{}", listener.local_addr()?);
@@ -80,12 +111,32 @@ impl Serve {
         tokio::select! {
             _ = join(server.run(listener, layer.layer(proxy), stopped), swept) => {}
             () = second.second() => {}
+            () = reopening => {}
+        }
+        if let Some(admin) = admin {
+            admin.abort();
+            drop(admin.await);
         }
         // The log closes with the last of what uses it, and then its last head is kept.
-        drop(layer);
+        drop((layer, delivering));
         last_head_kept(keeping_heads).await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What counts. Histograms are in seconds, from tenths of a millisecond on.
+fn recorder() -> Result<PrometheusHandle, Failure> {
+    const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+    let handle = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    metrics::describe();
+    let upkept = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkept.run_upkeep();
+        }
+    });
+    Ok(handle)
 }
 
 /// The sweep beside the proxy, where the configuration has one. A site that is only observed is only told about.

@@ -46,29 +46,44 @@ async fn opened(stores: &Stores) -> Result<Arc<dyn Directory>, DirectoryError> {
     })
 }
 
-/// A gatekeeper over the stores, that lacks its sources and its audit log yet.
-pub(super) async fn builder(config: &Config, stores: &Stores, state: State) -> Result<GatekeeperBuilder, Failure> {
+/// A gatekeeper over `directory` and the state, that lacks its sources and its audit log yet.
+pub(super) fn builder(config: &Config, stores: &Stores, directory: impl Directory, state: State) -> GatekeeperBuilder {
     let mut builder = Gatekeeper::builder();
     if stores.state.is_some() {
-        builder = builder.state(state.clone());
+        builder = builder.state(state);
     }
     let builder = builder
-        .directory(directory(config, stores, state).await?)
+        .directory(directory)
         .record_allowed(stores.record_allowed)
         .policy(config.policy.clone())
         .timeout(config.cache.timeout)
         .fresh_for(config.cache.fresh_for)
         .stale_for(config.cache.stale_for);
-    Ok(builder.providers(config.cache.providers.iter().cloned()))
+    builder.providers(config.cache.providers.iter().cloned())
 }
 
 /// The audit log. How far it has got is kept in the state until the log is closed, so that lines that are cut off its end show.
-pub(super) async fn audit_log(stores: &Stores, state: State) -> Result<(JsonLines, Option<JoinHandle<()>>), Failure> {
+pub(super) async fn audit_log(config: &Config, stores: &Stores, state: State) -> Result<(JsonLines, Option<JoinHandle<()>>), Failure> {
+    let settings = config.audit()?;
     // Before the log is opened, which others may write meanwhile.
     let kept = state.audit_head(&stores.audit).await?;
-    let audit = JsonLines::open(&stores.audit).await?;
+    let mut log = JsonLines::builder(&stores.audit).format(settings.format).emails(settings.emails);
+    if let Some(bytes) = stores.rotate_at {
+        log = log.rotate_at(bytes);
+    }
+    if let Some(age) = stores.rotate_every {
+        log = log.rotate_every(age);
+    }
+    if let Some(head) = &kept {
+        log = log.known_head(head.clone());
+    }
+    let audit = log.open().await?;
     let mut heads = audit.heads();
-    if kept.is_some_and(|kept| kept.seq > heads.borrow().seq) {
+    let is_lost = kept.is_some_and(|kept| {
+        let head = heads.borrow();
+        kept.seq > head.seq || (kept.seq == head.seq && kept.hash != head.hash)
+    });
+    if is_lost {
         // What was kept stays, and proves it, until the log goes on under another name.
         tracing::error!(file = %stores.audit.display(), "records are missing from the end of the audit log: lines were cut off, or it was replaced");
         return Ok((audit, None));

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::progress::{Progress, Terminal};
 use super::signals::Signals;
 use super::sources::sources;
-use super::stores::{audit_log, builder, last_head_kept, state};
+use super::stores::{audit_log, builder, directory, last_head_kept, state};
 use super::{Failure, configuration};
 
 /// How long one source may keep another's answer waiting. No caller waits for it.
@@ -54,8 +54,9 @@ impl Sweep {
         let stores = config.swept_stores()?;
         let settings = self.settings(&config);
         let state = state(&stores).await?;
-        let (audit, keeping_heads) = audit_log(&stores, state.clone()).await?;
-        let builder = builder(&config, &stores, state.clone()).await?.state(state);
+        let (audit, keeping_heads) = audit_log(&config, &stores, state.clone()).await?;
+        let directory = directory(&config, &stores, state.clone()).await?;
+        let builder = builder(&config, &stores, directory, state.clone()).state(state);
         let gatekeeper = builder.domains(sources(&config, false).await?.patience(PATIENCE)).audit(audit).build()?;
         if stores.state.is_none() {
             terminal.say("without [state] nothing outlives this run, and the next begins anew");

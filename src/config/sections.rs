@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
-use toml::{Spanned, Value};
+use toml::Spanned;
 
-use super::text::{Bytes, Interval, Network, OneOrMany, Rate, Resolver, Share, Span, Text, Upstream};
+use super::text::{Bytes, Interval, Network, OneOrMany, Rate, Resolver, Share, Size, Span, Text, Upstream};
 use crate::address::RegistrableDomain;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::IANA_BOOTSTRAP;
@@ -28,8 +28,10 @@ pub(super) struct Sections {
     pub(super) upstream: Option<Text<Upstream>>,
     pub(super) trusted_proxies: Vec<Text<Network>>,
     pub(super) timeout: Span,
-    #[serde(skip_serializing)]
-    pub(super) admin: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) admin: Option<Text<SocketAddr>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) admin_token_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<TlsSection>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +57,7 @@ impl Default for Sections {
             trusted_proxies: Vec::new(),
             timeout: Span(Duration::from_secs(30)),
             admin: None,
+            admin_token_file: None,
             tls: None,
             reply: None,
             guards: Vec::new(),
@@ -339,14 +342,35 @@ pub(super) struct AuditSection {
     pub(super) file: PathBuf,
     pub(super) format: Format,
     pub(super) emails: Emails,
-    #[serde(skip_serializing)]
-    pub(super) webhook: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook_format: Option<WebhookFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) risc_issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) risc_audience: Option<String>,
     pub(super) allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rotate_size: Option<Text<Size>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rotate_every: Option<Text<Interval>>,
 }
 
 impl Default for AuditSection {
     fn default() -> Self {
-        Self { file: PathBuf::from("audit.jsonl"), format: Format::Native, emails: Emails::Plain, webhook: None, allowed: true }
+        Self {
+            file: PathBuf::from("audit.jsonl"),
+            format: Format::Native,
+            emails: Emails::Plain,
+            webhook: None,
+            webhook_format: None,
+            risc_issuer: None,
+            risc_audience: None,
+            allowed: true,
+            rotate_size: None,
+            rotate_every: None,
+        }
     }
 }
 
@@ -354,10 +378,23 @@ impl Default for AuditSection {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
     Native,
+    Ocsf,
+    CloudEvents,
+}
+
+/// Also what only a webhook takes.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WebhookFormat {
+    Native,
+    Ocsf,
+    CloudEvents,
+    Risc,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Emails {
     Plain,
+    Hashed,
 }

@@ -18,6 +18,9 @@ use crate::reply::Reply;
 use crate::route::Guard;
 use crate::target::Missing;
 
+/// The variable that holds the secret of the admin listener.
+const ADMIN_TOKEN: &str = "GATEKEEPER_ADMIN_TOKEN";
+
 /// Everything of a configuration that makes a guarded site.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -30,6 +33,8 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the application may take to answer.
     pub timeout: Duration,
+    /// The listener for the people who run it. `None` for none.
+    pub admin: Option<AdminListener>,
     /// The certificate to answer https with. `None` for http.
     pub tls: Option<Tls>,
     /// How a blocked caller is answered.
@@ -40,6 +45,23 @@ pub struct Site {
     pub stores: Stores,
     /// How often all accounts are swept, as it was written. `None` where they aren't.
     sweep: Option<String>,
+}
+
+/// Where health, metrics and verdicts are asked for.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct AdminListener {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The secret of who may ask for more than health and metrics: of the file that `admin_token_file` names, else of the variable `GATEKEEPER_ADMIN_TOKEN`.
+    pub token: Option<String>,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for AdminListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminListener").field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 /// A certificate and its key, as PEM files.
@@ -95,6 +117,7 @@ impl Site {
             upstream: upstream.value.0.clone(),
             trusted_proxies: sections.trusted_proxies.iter().map(|network| network.value.0).collect(),
             timeout: sections.timeout.0,
+            admin: admin(sections, origin)?,
             tls: sections.tls.as_ref().map(|tls| Tls { certificate: origin.beside(&tls.certificate), key: origin.beside(&tls.key) }),
             reply,
             guards,
@@ -102,6 +125,15 @@ impl Site {
             sweep: sections.sweep.as_ref().map(|sweep| sweep.every.as_str().to_owned()),
         })
     }
+}
+
+fn admin(sections: &Sections, origin: &Origin) -> Result<Option<AdminListener>, ConfigError> {
+    let Some(listen) = &sections.admin else { return Ok(None) };
+    let token = match &sections.admin_token_file {
+        Some(file) => Some(origin.secret(file)?),
+        None => std::env::var(ADMIN_TOKEN).ok().filter(|token| !token.is_empty()),
+    };
+    Ok(Some(AdminListener { listen: listen.value, token }))
 }
 
 fn reply(sections: &Sections, origin: &Origin) -> Result<Reply, ConfigError> {

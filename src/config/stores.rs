@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -21,6 +22,10 @@ pub struct Stores {
     pub state: Option<StateStore>,
     /// The audit log's file.
     pub audit: PathBuf,
+    /// How many bytes a file of the audit log may have. `None` where it grows without end.
+    pub rotate_at: Option<u64>,
+    /// How long a file of the audit log takes records. `None` where it does for ever.
+    pub rotate_every: Option<Duration>,
     /// Whether what was let through is recorded too.
     pub record_allowed: bool,
 }
@@ -109,6 +114,8 @@ impl Stores {
             },
             state: state(sections, origin)?,
             audit: origin.beside(&sections.audit.file),
+            rotate_at: sections.audit.rotate_size.as_ref().map(|size| size.value.0),
+            rotate_every: sections.audit.rotate_every.as_ref().map(|every| every.value.0),
             record_allowed: sections.audit.allowed,
         })
     }
@@ -216,6 +223,15 @@ pub(super) fn masked(url: &str) -> String {
     masked.unwrap_or_else(|| rest.to_owned()) + &query
 }
 
+/// `url` of a server to push to, of which any part but the server may be a secret.
+pub(super) fn masked_hook(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (server, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    let host = server.rsplit_once('@').map_or(server, |(_, host)| host);
+    let (user, path) = (if host == server { "" } else { "***@" }, if path.len() > 1 { "/***" } else { path });
+    format!("{scheme}://{user}{host}{path}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +246,14 @@ mod tests {
             ("sqlite:app.db", "sqlite:app.db"),
         ] {
             assert_eq!(masked(url), shown);
+        }
+        for (url, shown) in [
+            ("https://hooks.example/services/T0/SECRET", "https://hooks.example/***"),
+            ("https://hooks.example?token=SECRET", "https://hooks.example/***"),
+            ("https://KEY@hooks.example/", "https://***@hooks.example/"),
+            ("https://hooks.example", "https://hooks.example"),
+        ] {
+            assert_eq!(masked_hook(url), shown);
         }
     }
 }

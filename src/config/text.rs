@@ -154,6 +154,19 @@ impl FromStr for Bytes {
     }
 }
 
+/// `"100MiB"`: how large something may get, above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
+        size.map(Self).ok_or("it is no size above zero such as \"100MiB\"")
+    }
+}
+
 /// Scheme, host and port of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Upstream(pub(super) Uri);

@@ -102,7 +102,9 @@ fn a_mistake_is_told_with_file_line_and_key() {
             format!("{SITE}\n[state]\nurl = \"sqlite:a\"\nurl_file = \"b\"\n"),
             "gatekeeper.toml:21: `state.url` and `state.url_file` exclude",
         ),
-        (format!("{SITE}\n[audit]\nformat = \"ocsf\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `ocsf`"),
+        (format!("{SITE}\n[audit]\nformat = \"cef\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `cef`"),
+        (format!("{SITE}\n[audit]\nemails = \"hidden\"\n"), "gatekeeper.toml:21: `audit.emails`: unknown variant `hidden`"),
+        (format!("{SITE}\n[audit]\nemails = \"hashed\"\n"), "GATEKEEPER_AUDIT_KEY: `audit.emails` is \"hashed\", and the variable"),
         (format!("{SITE}\n[directory]\n"), "gatekeeper.toml:20: "),
         (format!("{SITE}\n[sweep]\nevry = \"1h\"\n"), "gatekeeper.toml:21: `sweep`: unknown field `evry`"),
         (format!("{SITE}\n[sweep]\nevry = \"1h\"\n"), "did you mean `every`?"),
@@ -165,14 +167,6 @@ fn a_secret_comes_from_a_file_of_its_own() {
 }
 
 #[test]
-fn what_this_version_does_not_carry_out_is_said() {
-    let text = SITE.replace("upstream =", "admin = \"127.0.0.1:9090\"\nupstream =") + "\n[sweep]\nevery = \"24h\"\n";
-    let (exit, _, said) = check(&text, &[]);
-    assert_eq!(exit, Some(0));
-    assert!(said.contains("`admin` is not carried out") && !said.contains("`sweep`"), "{said}");
-}
-
-#[test]
 fn a_sweep_is_part_of_what_is_in_effect() {
     let (exit, printed, _) = check(&format!("{SITE}\n[sweep]\nrate = \"600/m\"\n"), &[("GATEKEEPER__SWEEP__BRAKE", "5%")]);
     assert_eq!(exit, Some(0));
@@ -205,4 +199,21 @@ fn the_example_configuration_is_valid() {
     let output = run(&folder, &["config", "check", "gatekeeper.toml"], &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_key_that_is_too_short_is_told_and_never_printed() {
+    let hashed = format!("{SITE}\n[audit]\nformat = \"ocsf\"\nemails = \"hashed\"\n");
+    let (exit, _, told) = check(&hashed, &[("GATEKEEPER_AUDIT_KEY", "a short key")]);
+    assert_eq!(exit, Some(2));
+    assert!(
+        told.contains("GATEKEEPER_AUDIT_KEY: `audit.emails` is \"hashed\": a key has at least 32 bytes") && !told.contains("a short key"),
+        "{told}"
+    );
+    let (exit, printed, told) = check(&hashed, &[("GATEKEEPER_AUDIT_KEY", "a key that has as many bytes as it must")]);
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(
+        printed.contains("format = \"ocsf\"") && printed.contains("emails = \"hashed\"") && !printed.contains("a key that"),
+        "{printed}"
+    );
 }

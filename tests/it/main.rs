@@ -8,16 +8,24 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+mod admin;
 mod audit;
+mod audit_faults;
+mod audit_files;
+mod audit_verify;
 mod cli;
 mod config;
+mod console;
 mod directory;
 mod dns;
+mod exempt;
 mod faults;
+mod formats;
 mod gate;
 mod http_directory;
 mod knowing;
 mod layer;
+mod one_file;
 mod postgres;
 mod proxy;
 mod queries;
@@ -35,4 +43,5 @@ mod status;
 mod sweep;
 mod sweep_cli;
 mod sweeping;
+mod webhook;
 mod whois;

@@ -23,21 +23,23 @@ const TABLES: &str = "
         (4, 'again', 'again@again.com', 1, '2020-01-01 00:00:00', NULL);
 ";
 
-const COLUMNS: &str = "SELECT id, email, verified, verified_at FROM users WHERE";
+pub(crate) const COLUMNS: &str = "SELECT id, email, verified, verified_at FROM users WHERE";
 
 /// A site on disk: the application's database, the gate's configuration, and a registry that it asks.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
     upstream: String,
     mailed: Arc<Mutex<Vec<String>>>,
-    registry: Registry,
+    pub(crate) registry: Registry,
 }
 
 /// The sidecar, running. Killed when dropped.
-struct Sidecar {
-    child: Child,
-    base: String,
-    http: reqwest::Client,
+pub(crate) struct Sidecar {
+    pub(crate) child: Child,
+    pub(crate) base: String,
+    /// Where its admin listener is, if it has one.
+    pub(crate) admin: String,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Drop for Sidecar {
@@ -54,7 +56,7 @@ async fn mail(State(mailed): State<Arc<Mutex<Vec<String>>>>, request: Request) -
 }
 
 impl Place {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let registry = Registry::start().await.unwrap();
         for domain in ["healthy.com", "lapsed.com"] {
             registry.register(domain, time("2009-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
@@ -77,7 +79,7 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -86,7 +88,7 @@ impl Place {
         SqlitePool::connect_with(options).await.unwrap()
     }
 
-    fn configure(&self, lookup: &str, directory: &str, more: &str) {
+    pub(crate) fn configure(&self, lookup: &str, directory: &str, more: &str) {
         let text = format!(
             r#"
 listen = "127.0.0.1:0"
@@ -116,25 +118,38 @@ allow_insecure = true
         std::fs::write(self.path("gatekeeper.toml"), text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
         command.args(arguments).arg("--config").arg(self.path("gatekeeper.toml")).env_remove("RUST_LOG");
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
-    async fn serve(&self) -> Sidecar {
+    pub(crate) async fn serve(&self) -> Sidecar {
+        self.start(self.command(&["serve"])).await
+    }
+
+    pub(crate) async fn serve_with(&self, variables: &[(&str, &str)]) -> Sidecar {
+        let mut command = self.command(&["serve"]);
+        command.envs(variables.iter().copied());
+        self.start(command).await
+    }
+
+    /// Starts `command`, which is to serve.
+    pub(crate) async fn start(&self, mut command: Command) -> Sidecar {
         let log = self.path("serve.log");
-        let child = self.command(&["serve"]).stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-        let mut sidecar = Sidecar { child, base: String::new(), http: client() };
+        let child = command.stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let mut sidecar = Sidecar { child, base: String::new(), admin: String::new(), http: client() };
         for _ in 0..400 {
             let text = std::fs::read_to_string(&log).unwrap();
-            if let Some(address) = text.lines().find_map(|line| line.strip_prefix("listening on ")) {
-                sidecar.base = address.to_owned();
+            let told = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            if let Some(address) = told("listening on ") {
+                sidecar.base = address;
+                sidecar.admin = told("reset-gatekeeper: admin at ").unwrap_or_default();
                 return sidecar;
             }
             assert!(sidecar.child.try_wait().unwrap().is_none(), "{text}");
@@ -143,26 +158,26 @@ allow_insecure = true
         unreachable!("it never listened: {}", std::fs::read_to_string(&log).unwrap());
     }
 
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    async fn verified(&self, id: i64) -> i64 {
+    pub(crate) async fn verified(&self, id: i64) -> i64 {
         sqlx::query_scalar("SELECT verified FROM users WHERE id = $1").bind(id).fetch_one(&self.database().await).await.unwrap()
     }
 
-    fn mailed(&self) -> Vec<String> {
+    pub(crate) fn mailed(&self) -> Vec<String> {
         std::mem::take(&mut *self.mailed.lock().unwrap())
     }
 }
 
 impl Sidecar {
-    async fn reset(&self, email: &str) -> u16 {
+    pub(crate) async fn reset(&self, email: &str) -> u16 {
         self.http.post(format!("{}/reset", self.base)).form(&[("email", email)]).send().await.unwrap().status().as_u16()
     }
 
-    async fn page(&self) -> (u16, String) {
+    pub(crate) async fn page(&self) -> (u16, String) {
         let answer = self.http.get(format!("{}/page", self.base)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
