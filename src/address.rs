@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use email_address::{EmailAddress, Options};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
@@ -279,6 +280,17 @@ pub(crate) fn is_percent_encoded(text: &str) -> bool {
         let unicode = rest.strip_prefix(['u', 'U']).map(|rest| rest.get(..4));
         are_digits(rest.get(..2)) || unicode.is_some_and(are_digits)
     })
+}
+
+/// What a program that decodes once more makes of `text`. `None` where that changes nothing. Done again and again, it comes to an end.
+pub(crate) fn decoded_once_more(text: &str) -> Option<String> {
+    if !is_percent_encoded(text) {
+        return None;
+    }
+    // `%u0065` as IIS has it says the same as `%65` of all that a name or an address is made of.
+    let plain = text.replace("%u00", "%").replace("%U00", "%");
+    let decoded = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+    (decoded != text).then_some(decoded)
 }
 
 /// Control characters, and those that are drawn as nothing: some programs drop them, others end a text at them. And what stands for bytes that are no UTF-8.

@@ -32,6 +32,8 @@ use crate::exemption::Exemption;
 use crate::verdict::{Notice, Reason};
 
 pub use chain::Head;
+#[cfg(feature = "admin")]
+pub(crate) use emails::is_hashed;
 pub use emails::{EmailKey, EmailKeyError, Emails};
 pub use format::{Format, native};
 pub use jsonl::{JsonLines, JsonLinesBuilder, read_log};

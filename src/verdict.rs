@@ -101,33 +101,23 @@ codes! {
     TooManyRequests = "too_many_requests",
 }
 
-impl Reason {
-    /// Whether it is the request that is at fault, whoever it is for. Such a request is refused in every mode: there is nothing to imitate.
-    #[must_use]
-    pub(crate) const fn is_of_request(self) -> bool {
-        match self {
-            Self::BodyTooLarge | Self::TargetUndecodable | Self::TargetMissing | Self::TargetAmbiguous | Self::TargetInvalid => true,
-            Self::TargetMismatch
-            | Self::EmailUnverified
-            | Self::DomainUnregistered
-            | Self::DomainPendingDelete
-            | Self::DomainRedemption
-            | Self::DomainExpired
-            | Self::DomainOnHold
-            | Self::DomainReregistered
-            | Self::DomainChangedHands
-            | Self::DomainExpiring
-            | Self::DomainUnresolvable
-            | Self::DomainUnknown
-            | Self::TooManyRequests => false,
-        }
-    }
+/// What a reason is about.
+enum Subject {
+    /// The request, whoever it is for.
+    Request,
+    /// How this account is asked for.
+    Asking,
+    /// How the account or its domain stands.
+    Standing,
 }
 
 impl Reason {
-    /// Whether it is about how the account or its domain stands, so that whoever knows better may exempt it.
-    pub(crate) const fn is_of_standing(self) -> bool {
+    const fn subject(self) -> Subject {
         match self {
+            Self::BodyTooLarge | Self::TargetUndecodable | Self::TargetMissing | Self::TargetAmbiguous | Self::TargetInvalid => {
+                Subject::Request
+            }
+            Self::TargetMismatch | Self::TooManyRequests => Subject::Asking,
             Self::EmailUnverified
             | Self::DomainUnregistered
             | Self::DomainPendingDelete
@@ -138,19 +128,21 @@ impl Reason {
             | Self::DomainChangedHands
             | Self::DomainExpiring
             | Self::DomainUnresolvable
-            | Self::DomainUnknown => true,
-            Self::BodyTooLarge
-            | Self::TargetUndecodable
-            | Self::TargetMissing
-            | Self::TargetAmbiguous
-            | Self::TargetInvalid
-            | Self::TargetMismatch
-            | Self::TooManyRequests => false,
+            | Self::DomainUnknown => Subject::Standing,
         }
     }
-}
 
-impl Reason {
+    /// Whether it is the request that is at fault, whoever it is for. Such a request is refused in every mode: there is nothing to imitate.
+    #[must_use]
+    pub(crate) const fn is_of_request(self) -> bool {
+        matches!(self.subject(), Subject::Request)
+    }
+
+    /// Whether it is about how the account or its domain stands, so that whoever knows better may exempt it.
+    pub(crate) const fn is_of_standing(self) -> bool {
+        matches!(self.subject(), Subject::Standing)
+    }
+
     /// Whether it says that the domain is no longer its former holder's.
     pub(crate) const fn is_of_another_holder(self) -> bool {
         matches!(self, Self::DomainReregistered | Self::DomainChangedHands)

@@ -15,10 +15,9 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use percent_encoding::percent_decode_str;
 
 use super::Record;
-use crate::address::is_percent_encoded;
+use crate::address::{decoded_once_more, is_percent_encoded};
 use crate::exemption::Exempt;
 
 /// How a hashed address begins.
@@ -26,6 +25,12 @@ const PREFIX: &str = "hmac-sha256:";
 
 /// As long as the hash, which RFC 2104 §3 has for the least.
 const SHORTEST_KEY: usize = 32;
+
+/// Whether `text` is what [`Emails::Hashed`] makes of an address.
+#[cfg(feature = "admin")]
+pub(crate) fn is_hashed(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
 
 /// How many times a path may be encoded over.
 const ENCODINGS: usize = 4;
@@ -131,12 +136,8 @@ impl Emails {
 fn address_in(segment: &str) -> Option<String> {
     let mut text = Cow::Borrowed(segment);
     for _ in 0..ENCODINGS {
-        if !is_percent_encoded(&text) {
-            break;
-        }
-        // `%u0040` as IIS has it says the same as `%40` of all that an address needs.
-        let plain = text.replace("%u00", "%").replace("%U00", "%");
-        text = percent_decode_str(&plain).decode_utf8_lossy().into_owned().into();
+        let Some(decoded) = decoded_once_more(&text) else { break };
+        text = decoded.into();
     }
     if is_percent_encoded(&text) {
         return Some(segment.to_owned());

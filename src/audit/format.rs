@@ -3,8 +3,9 @@
 mod cloudevents;
 mod ocsf;
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Record;
 
@@ -78,13 +79,25 @@ pub(super) fn is_beginning(start: &[u8]) -> bool {
     beginnings.iter().any(|beginning| start.iter().zip(*beginning).all(|(found, written)| found == written))
 }
 
-/// The record in `line`, which may be in any format, with its place in the chain.
-#[must_use]
-pub fn native(line: Value) -> Value {
-    let envelope =
-        ["unmapped", "data"].into_iter().find(|name| line.get("hash").is_none() && line.get(*name).is_some_and(Value::is_object));
-    match (envelope, line) {
-        (Some(name), Value::Object(mut members)) => members.remove(name).unwrap_or_default(),
-        (_, line) => line,
-    }
+/// A line, of which the record is a part.
+#[derive(Deserialize)]
+struct Line<'l> {
+    hash: Option<IgnoredAny>,
+    #[serde(borrow)]
+    unmapped: Option<&'l RawValue>,
+    #[serde(borrow)]
+    data: Option<&'l RawValue>,
+}
+
+/// The record in `line` as it stands there, with its place in the chain, and the format that the line is in.
+///
+/// # Errors
+/// Where it is no JSON object.
+pub fn native(line: &str) -> serde_json::Result<(Format, &str)> {
+    let parts: Line<'_> = serde_json::from_str(line)?;
+    Ok(match (parts.hash, parts.unmapped, parts.data) {
+        (None, Some(record), _) => (Format::Ocsf, record.get()),
+        (None, None, Some(record)) => (Format::CloudEvents, record.get()),
+        (Some(_), _, _) | (None, None, None) => (Format::Native, line),
+    })
 }

@@ -103,8 +103,6 @@ pub(crate) struct Remove {
 /// Why there is nothing to do.
 #[derive(Debug, thiserror::Error)]
 enum ExemptError {
-    #[error("`state.url` is missing: in memory, no exemption would outlive the command")]
-    StateMissing,
     #[error("$USER is not set: say who does it, with --by")]
     Nameless,
     #[error("it would end at no time that there is")]
@@ -194,10 +192,7 @@ impl End {
 async fn opened(config: &Path) -> Result<(Config, Stores, State), Failure> {
     let config = configuration(Some(config))?;
     let stores = config.stores()?;
-    if stores.state.is_none() {
-        return Err(Failure::from(ExemptError::StateMissing));
-    }
-    let state = stores::state(&stores).await?;
+    let state = stores::lasting_state(&stores).await?;
     Ok((config, stores, state))
 }
 

@@ -10,10 +10,11 @@ use clap::Args;
 use futures_util::future::join;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reset_gatekeeper::admin::Admin;
-use reset_gatekeeper::config::Config;
+use reset_gatekeeper::config::{AdminListener, Config};
 use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
 use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Sweeping, metrics};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
 use super::signals::{Hangups, Signals};
@@ -78,18 +79,13 @@ impl Serve {
         };
         let admin = match (&site.admin, metrics) {
             (Some(listener), Some(metrics)) => {
-                let mut admin = Admin::new(gatekeeper.clone())
+                let admin = Admin::new(gatekeeper.clone())
                     .directory(directory)
                     .enforced(!config.only_observes())
                     .exempts(site.stores.state.is_some())
-                    .log(&site.stores.audit);
-                if let Some(token) = &listener.token {
-                    admin = admin.token(token)?;
-                }
-                let admin = admin.metrics(move || metrics.render());
-                let bound = TcpListener::bind(listener.listen).await.map_err(|error| Failure::new(listener.listen, error))?;
-                eprintln!("reset-gatekeeper: admin at http://{}", bound.local_addr()?);
-                Some(tokio::spawn(Server::new().run(bound, admin.router(), pending())))
+                    .log(&site.stores.audit)
+                    .metrics(move || metrics.render());
+                Some(listening(admin, listener).await?)
             }
             _ => None,
         };
@@ -122,6 +118,16 @@ impl Serve {
         last_head_kept(keeping_heads).await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// `admin` on its listener, until it is aborted.
+async fn listening(mut admin: Admin, listener: &AdminListener) -> Result<JoinHandle<()>, Failure> {
+    if let Some(token) = &listener.token {
+        admin = admin.token(token)?;
+    }
+    let bound = TcpListener::bind(listener.listen).await.map_err(|error| Failure::new(listener.listen, error))?;
+    eprintln!("reset-gatekeeper: admin at http://{}", bound.local_addr()?);
+    Ok(tokio::spawn(Server::new().run(bound, admin.router(), pending())))
 }
 
 /// What counts. Histograms are in seconds, from tenths of a millisecond on.

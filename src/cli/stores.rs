@@ -23,6 +23,18 @@ pub(super) async fn state(stores: &Stores) -> Result<State, Failure> {
     }
 }
 
+/// The state, for a command that changes nothing else: one that ends with the command is an error.
+pub(super) async fn lasting_state(stores: &Stores) -> Result<State, Failure> {
+    if stores.state.is_none() {
+        return Err(Failure::from(NoState));
+    }
+    state(stores).await
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`state.url` is missing: in memory, nothing of this would outlive the command")]
+struct NoState;
+
 /// The directory of accounts, with what the state knows laid over it.
 pub(super) async fn directory(config: &Config, stores: &Stores, state: State) -> Result<Overlay<Arc<dyn Directory>>, Failure> {
     let directory = opened(stores).await.map_err(|error| config.directory_error(&error, &chain(&error)))?;

@@ -27,11 +27,8 @@ impl Verified {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let config = configuration(Some(&self.config))?;
         let stores = config.stores()?;
-        if stores.state.is_none() {
-            return Err(Failure::from(NoState));
-        }
         let mailbox = Mailbox::parse(&self.email)?;
-        let state = stores::state(&stores).await?;
+        let state = stores::lasting_state(&stores).await?;
         let directory = Arc::new(stores::directory(&config, &stores, state.clone()).await?);
         if directory.verified(mailbox.as_str()).await? {
             println!("{} is verified as of now", mailbox.as_str());
@@ -52,7 +49,3 @@ impl Verified {
         Ok(ExitCode::from(1))
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("`state.url` is missing: in memory, nothing of this would outlive the command")]
-struct NoState;

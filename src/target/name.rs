@@ -4,9 +4,7 @@
 //! of dots and blanks; ASP.NET takes what follows its parameter's name and a dot, and goes on behind a bracket where it was (`model[ema]il`); Go and ASP.NET take
 //! letters in any case, C a NUL for the end. And what is still percent-encoded, some decode once more.
 
-use percent_encoding::percent_decode_str;
-
-use crate::address::is_percent_encoded;
+use crate::address::decoded_once_more;
 
 /// Whether some framework may take the field `name` for `field`. The name itself is one of those.
 pub(super) fn is_lookalike(name: &str, field: &str) -> bool {
@@ -19,18 +17,6 @@ pub(super) fn is_lookalike(name: &str, field: &str) -> bool {
     }
     let field = skeleton(field);
     is_part_alike(name, &field) || (name.contains(']') && is_part_alike(&name.replace("[]", "").replace(']', ""), &field))
-}
-
-/// `name` without its percent-encoding. `None` where it has none.
-fn decoded_once_more(name: &str) -> Option<String> {
-    if !is_percent_encoded(name) {
-        return None;
-    }
-    // `%u0065` as IIS has it says the same as `%65` of all that a field's name is made of.
-    let name = name.replace("%u00", "%").replace("%U00", "%");
-    let decoded = percent_decode_str(&name).decode_utf8_lossy().into_owned();
-    // Each turn makes it shorter, so there is an end.
-    (decoded.len() < name.len()).then_some(decoded)
 }
 
 /// Whether a part of `name` that a framework may take by itself has the skeleton `field`.

@@ -2,8 +2,8 @@
 //!
 //! `GATEKEEPER_FILE_ACCOUNTS` sets how many accounts there are.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 use tokio::time::Instant;
 
+use crate::serve::Sidecar;
 use crate::stage::client;
 
 /// How many accounts there are for each domain.
@@ -21,16 +22,6 @@ const ON_EACH: usize = 6;
 
 /// Every hundredth domain has lapsed.
 const LAPSED: usize = 100;
-
-/// Killed when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 fn name(number: usize) -> String {
     format!("name{number}.com")
@@ -66,21 +57,10 @@ async fn application() -> String {
     base
 }
 
-fn command(folder: &Path, arguments: &[&str], log: &str) -> Command {
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
-    command.args(arguments).env("RUST_LOG", "warn").stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join(log)).unwrap());
+    command.args(arguments).env("RUST_LOG", "warn");
     command
-}
-
-async fn listening(log: PathBuf) -> String {
-    for _ in 0..400 {
-        let text = std::fs::read_to_string(&log).unwrap();
-        if let Some(address) = text.lines().find_map(|line| line.strip_prefix("listening on ")) {
-            return address.to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("it never listened: {}", std::fs::read_to_string(&log).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,11 +80,11 @@ async fn resets_are_answered_while_the_file_that_they_are_judged_by_is_swept() {
     std::fs::write(folder.path().join("sweep.toml"), format!("{file}{domain}[sweep]\nrate = \"100000/s\"\n")).unwrap();
     let config = |name: &str| folder.path().join(name).display().to_string();
 
-    let serve = command(folder.path(), &["serve", "--config", &config("serve.toml")], "serve.log").spawn().unwrap();
-    let serve = Process(serve);
-    let base = listening(folder.path().join("serve.log")).await;
+    let serve = Sidecar::start(command(&["serve", "--config", &config("serve.toml")]), &folder.path().join("serve.log")).await;
+    let base = serve.base.clone();
     let began = Instant::now();
-    let sweep = command(folder.path(), &["sweep", "--json", "--config", &config("sweep.toml")], "sweep.log").spawn().unwrap();
+    let log = std::fs::File::create(folder.path().join("sweep.log")).unwrap();
+    let sweep = command(&["sweep", "--json", "--config", &config("sweep.toml")]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut sweeping = tokio::task::spawn_blocking(move || sweep.wait_with_output().unwrap());
 
     let (http, mut resets, mut slowest) = (client(), 0, Duration::ZERO);

@@ -140,22 +140,8 @@ allow_insecure = true
     }
 
     /// Starts `command`, which is to serve.
-    pub(crate) async fn start(&self, mut command: Command) -> Sidecar {
-        let log = self.path("serve.log");
-        let child = command.stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-        let mut sidecar = Sidecar { child, base: String::new(), admin: String::new(), http: client() };
-        for _ in 0..400 {
-            let text = std::fs::read_to_string(&log).unwrap();
-            let told = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
-            if let Some(address) = told("listening on ") {
-                sidecar.base = address;
-                sidecar.admin = told("reset-gatekeeper: admin at ").unwrap_or_default();
-                return sidecar;
-            }
-            assert!(sidecar.child.try_wait().unwrap().is_none(), "{text}");
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        unreachable!("it never listened: {}", std::fs::read_to_string(&log).unwrap());
+    pub(crate) async fn start(&self, command: Command) -> Sidecar {
+        Sidecar::start(command, &self.path("serve.log")).await
     }
 
     pub(crate) fn records(&self) -> Vec<Value> {
@@ -173,6 +159,24 @@ allow_insecure = true
 }
 
 impl Sidecar {
+    /// Starts `command`, which is to serve and to write its log to `log`, and waits until it listens.
+    pub(crate) async fn start(mut command: Command, log: &Path) -> Self {
+        let child = command.stderr(std::fs::File::create(log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let mut sidecar = Self { child, base: String::new(), admin: String::new(), http: client() };
+        for _ in 0..400 {
+            let text = std::fs::read_to_string(log).unwrap();
+            let told = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            if let Some(address) = told("listening on ") {
+                sidecar.base = address;
+                sidecar.admin = told("reset-gatekeeper: admin at ").unwrap_or_default();
+                return sidecar;
+            }
+            assert!(sidecar.child.try_wait().unwrap().is_none(), "{text}");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        unreachable!("it never listened: {}", std::fs::read_to_string(log).unwrap());
+    }
+
     pub(crate) async fn reset(&self, email: &str) -> u16 {
         self.http.post(format!("{}/reset", self.base)).form(&[("email", email)]).send().await.unwrap().status().as_u16()
     }

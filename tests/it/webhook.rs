@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reset_gatekeeper::State;
 use reset_gatekeeper::audit::{
-    AuditSink, Delivering, Format, JsonLines, Record, Risc, Webhook, WebhookError, WebhookSecret, native, segments, verify,
+    AuditSink, Delivering, Format, JsonLines, Record, Risc, Webhook, WebhookError, WebhookSecret, segments, verify,
 };
 use reset_gatekeeper::testing::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::formats::{KEY, consumers, record};
+use crate::formats::{KEY, consumers, native_of, record};
+use crate::serve::Sidecar;
 use crate::stage::client;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -116,7 +117,7 @@ impl Drop for Receiver {
 
 impl Received {
     fn record(&self) -> Value {
-        native(serde_json::from_str(&self.body).unwrap())
+        native_of(&self.body)
     }
 }
 
@@ -385,8 +386,8 @@ async fn a_webhook_has_a_format_of_its_own() {
         };
         let lines = std::fs::read_to_string(&place.file).unwrap();
         for (body, line) in bodies.iter().zip(lines.lines()) {
+            assert_eq!(native_of(body), native_of(line), "with its place in the chain");
             let body: Value = serde_json::from_str(body).unwrap();
-            assert_eq!(native(body.clone()), native(serde_json::from_str(line).unwrap()), "with its place in the chain");
             assert!(member.is_none_or(|member| body[member].is_object()) && (member.is_some() || body["hash"].is_string()), "{body}");
         }
     }
@@ -546,15 +547,6 @@ struct Site {
     receiver: String,
 }
 
-struct Sidecar(Child, String);
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 impl Site {
     async fn open(receiver: &Receiver) -> Self {
         let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await.unwrap());
@@ -605,25 +597,13 @@ webhook = "{}"
     }
 
     async fn serve(&self) -> Sidecar {
-        let log = self.path("serve.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
         command
             .args(["serve", "--config"])
             .arg(self.path("gatekeeper.toml"))
             .env_remove("RUST_LOG")
             .env("GATEKEEPER_WEBHOOK_SECRET", SECRET);
-        let child = command.stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-        let mut sidecar = Sidecar(child, String::new());
-        for _ in 0..800 {
-            let text = std::fs::read_to_string(&log).unwrap();
-            if let Some(address) = text.lines().find_map(|line| line.strip_prefix("listening on ")) {
-                sidecar.1 = address.to_owned();
-                return sidecar;
-            }
-            assert!(sidecar.0.try_wait().unwrap().is_none(), "{text}");
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("it never listened");
+        Sidecar::start(command, &self.path("serve.log")).await
     }
 }
 
@@ -637,7 +617,7 @@ async fn after_each_kill_every_record_arrives() {
         let sidecar = site.serve().await;
         let asking: Vec<_> = (0..8)
             .map(|account| {
-                let (http, url) = (client(), format!("{}/reset", sidecar.1));
+                let (http, url) = (client(), format!("{}/reset", sidecar.base));
                 tokio::spawn(
                     async move { while http.post(&url).form(&[("email", format!("a{account}@example.com"))]).send().await.is_ok() {} },
                 )

@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Record, log_files, native};
@@ -47,8 +46,8 @@ impl Line<'_> {
     }
 
     pub(super) fn record(&self) -> Option<Record> {
-        let line: Value = serde_json::from_slice(self.0).ok()?;
-        serde_json::from_value(native(line)).ok()
+        let (_, record) = native(std::str::from_utf8(self.0).ok()?).ok()?;
+        serde_json::from_str(record).ok()
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::Admin;
 use super::exemptions::Form;
 use super::{Failure, Frame, happened, page, words};
 use crate::address::RegistrableDomain;
-use crate::audit::Record;
+use crate::audit::{Record, is_hashed};
 use crate::clock::rfc3339;
 use crate::verdict::{Notice, Reason};
 
@@ -61,7 +61,7 @@ fn forms(admin: &Admin, frame: &Frame, record: &Record) -> Vec<Form> {
     }
     let mut forms = Vec::new();
     // A hashed key names nobody.
-    if let Some(account) = record.account.as_ref().filter(|account| !account.id.as_str().starts_with("hmac-sha256:")) {
+    if let Some(account) = record.account.as_ref().filter(|account| !is_hashed(account.id.as_str())) {
         forms.push(Form::new(frame, "id", account.id.as_str()));
     }
     let is_of_provider =

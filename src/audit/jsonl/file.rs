@@ -30,7 +30,7 @@ pub(super) fn lock(file: &File) -> io::Result<()> {
 }
 
 /// The length of `file` while nobody writes it: up to there it ends in a whole line, and stays as it is.
-pub(super) fn settled_length(file: &File) -> io::Result<u64> {
+pub(in crate::audit) fn settled_length(file: &File) -> io::Result<u64> {
     wait_for(|| file.try_lock_shared())?;
     let length = file.metadata().map(|metadata| metadata.len());
     file.unlock()?;

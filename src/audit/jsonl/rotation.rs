@@ -26,7 +26,8 @@ impl First {
     fn of(file: &File) -> Option<Self> {
         let line = line_from(file, 0).ok()??;
         let seq = Link::of(&line).ok()?.seq;
-        let record = native(serde_json::from_slice(&line).ok()?);
+        let (_, record) = native(std::str::from_utf8(&line).ok()?).ok()?;
+        let record: Value = serde_json::from_str(record).ok()?;
         Some(Self { seq, time: record.get("time").and_then(Value::as_str).and_then(clock::parse)? })
     }
 }

@@ -1,22 +1,17 @@
 //! The log, read from a position on, through files that are rotated out meanwhile.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::audit::chain::Head;
 use crate::audit::jsonl::MAX_LINE;
-use crate::audit::jsonl::file::identity;
+use crate::audit::jsonl::file::{identity, settled_length};
 use crate::audit::link::Link;
 use crate::audit::log_files;
 
 /// How much is read at once: whole lines of this many bytes and one more.
 const MAX_READ: usize = 4 << 20;
-
-/// How often and how many times it is looked whether a writer has let go of the file.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
-const LOOKS: u32 = 500;
 
 /// A line of the log.
 pub(super) struct Entry {
@@ -175,22 +170,6 @@ impl Open {
         self.offset += length;
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
-}
-
-/// The length of `file` between two groups of records.
-fn settled_length(file: &File) -> io::Result<u64> {
-    for _ in 0..LOOKS {
-        match file.try_lock_shared() {
-            Ok(()) => {
-                let length = file.metadata().map(|metadata| metadata.len());
-                file.unlock()?;
-                return length;
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process keeps it locked"))
 }
 
 /// The files of the log that have records, the oldest first, each with the number of its first.

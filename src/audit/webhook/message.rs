@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::Payload;
 use super::cursor::Entry;
 use crate::audit::Record;
-use crate::audit::format::Format;
+use crate::audit::format::{Format, native};
 
 /// One request.
 pub(super) struct Message {
@@ -18,16 +15,6 @@ pub(super) struct Message {
     pub(super) id: String,
     pub(super) content_type: HeaderValue,
     pub(super) body: bytes::Bytes,
-}
-
-/// A line, of which the record is a part.
-#[derive(Deserialize)]
-struct Envelope<'l> {
-    hash: Option<IgnoredAny>,
-    #[serde(borrow)]
-    unmapped: Option<&'l RawValue>,
-    #[serde(borrow)]
-    data: Option<&'l RawValue>,
 }
 
 /// What is to be sent of `entries`, by what they are about: only what is in one lane must keep its order.
@@ -48,27 +35,16 @@ pub(super) fn lanes(entries: &[Entry], payload: &Payload) -> BTreeMap<String, Ve
 }
 
 fn messages(entry: &Entry, payload: &Payload) -> serde_json::Result<(String, Vec<Message>)> {
-    let (written, native) = native(&entry.line)?;
-    let record: Record = serde_json::from_str(native)?;
+    let (written, text) = native(&entry.line)?;
+    let record: Record = serde_json::from_str(text)?;
     let messages = match payload {
         Payload::Risc(risc) => risc.messages(&record),
         Payload::Signed(_, format) => {
-            let body =
-                if *format == written { entry.line.clone().into_bytes() } else { format.envelope(&record, entry.head.seq, native)? };
+            let body = if *format == written { entry.line.clone().into_bytes() } else { format.envelope(&record, entry.head.seq, text)? };
             vec![Message { id: record.id.to_string(), content_type: content_type(*format), body: body.into() }]
         }
     };
     Ok((subject(&record), messages))
-}
-
-/// The record in a line, and how the line is written.
-fn native(line: &str) -> serde_json::Result<(Format, &str)> {
-    let envelope: Envelope<'_> = serde_json::from_str(line)?;
-    Ok(match (envelope.hash, envelope.unmapped, envelope.data) {
-        (None, Some(record), _) => (Format::Ocsf, record.get()),
-        (None, None, Some(record)) => (Format::CloudEvents, record.get()),
-        (Some(_), _, _) | (None, None, None) => (Format::Native, line),
-    })
 }
 
 fn subject(record: &Record) -> String {

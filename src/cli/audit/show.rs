@@ -65,7 +65,7 @@ impl Show {
             let lines = file.read().map_err(|error| Failure::new(&name, error))?.lines();
             for (number, line) in lines.enumerate() {
                 let line = line.map_err(|error| Failure::new(&name, error))?;
-                let Ok(record) = serde_json::from_str::<Value>(&line).map(native) else {
+                let Ok(record) = native(&line).and_then(|(_, record)| serde_json::from_str::<Value>(record)) else {
                     eprintln!("reset-gatekeeper: {name}:{}: not a record", number + 1);
                     continue;
                 };
