@@ -83,7 +83,9 @@ impl World {
             Phase::Registered | Phase::Free => {
                 let shown =
                     [(face.held, Status::ClientHold), (face.added, Status::AddPeriod), (face.auto_renewed, Status::AutoRenewPeriod)];
-                shown.into_iter().filter_map(|(holds, status)| holds.then_some(status)).collect()
+                let shown: Vec<_> = shown.into_iter().filter_map(|(holds, status)| holds.then_some(status)).collect();
+                // RFC 5731 §2.3: `ok` stands alone.
+                if shown.is_empty() { vec![Status::from("active")] } else { shown }
             }
         };
         if way.dated {

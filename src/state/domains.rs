@@ -30,11 +30,21 @@ struct Row {
     polled_at: Option<i64>,
 }
 
+/// What is kept of a domain, or why that can't be read.
+pub(crate) type Kept = Result<Option<Remembered>, StateError>;
+
 /// A time that no row is kept with: the row was not there before.
 const NEVER: i64 = -1;
 
-const READ: &str =
-    "SELECT name, checked_at, report, history, polled_at FROM gatekeeper_domains LEFT JOIN gatekeeper_watched USING (name) WHERE name = $1";
+const READ: &str = "SELECT name, checked_at, report, history, polled_at FROM gatekeeper_domains LEFT JOIN gatekeeper_watched USING (name)";
+
+fn read_one() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{READ} WHERE name = $1"))
+}
+
+fn read_several<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{READ} WHERE name IN (SELECT value ->> 'name' FROM {})", DB::GIVEN))
+}
 
 /// Makes the rows that there are not, locks all, and gives what they were. In the order of names, so that two of these never wait for each other.
 fn lock<DB: Dialect>() -> AssertSqlSafe<String> {
@@ -67,16 +77,23 @@ impl State {
     /// # Errors
     /// Where the state can't be read, or the domain's history can't.
     pub async fn domain(&self, domain: &RegistrableDomain) -> Result<Option<Remembered>, StateError> {
-        let row: Option<Row> = with!(&self.pool, |pool| sqlx::query_as(READ).bind(domain.as_str()).fetch_optional(pool).await)
+        let row: Option<Row> = with!(&self.pool, |pool| sqlx::query_as(read_one()).bind(domain.as_str()).fetch_optional(pool).await)
             .map_err(failed("reading a domain"))?;
-        let Some(row) = row else { return Ok(None) };
-        let history = Arc::new(row.history(domain)?);
-        Ok(row.report(domain).map(|report| Remembered {
-            report: Arc::new(report),
-            history,
-            checked_at: time(row.checked_at),
-            confirmed_at: row.polled_at.filter(|polled_at| *polled_at > row.checked_at).map(time),
-        }))
+        row.map_or(Ok(None), |row| row.remembered(domain))
+    }
+
+    /// The same of several domains at once, those left out of which nothing is kept.
+    pub(crate) async fn domains(&self, domains: &[&RegistrableDomain]) -> Result<Vec<(RegistrableDomain, Kept)>, StateError> {
+        if domains.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Value = domains.iter().map(|domain| json!({ "name": domain.as_str() })).collect();
+        let rows: Vec<Row> =
+            with!(&self.pool, |pool, DB| sqlx::query_as(read_several::<DB>()).bind(names.to_string()).fetch_all(pool).await)
+                .map_err(failed("reading domains"))?;
+        let rows: HashMap<_, _> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
+        let kept = domains.iter().filter_map(|domain| Some(((*domain).clone(), rows.get(domain.as_str())?.remembered(domain))));
+        Ok(kept.collect())
     }
 
     /// Keeps what was found out about `domain`, and gives what is kept from now on: the later of two reports, and all that is known of the past.
@@ -178,6 +195,17 @@ impl Remembered {
 }
 
 impl Row {
+    /// `None` where the report can't be read.
+    fn remembered(&self, domain: &RegistrableDomain) -> Kept {
+        let history = Arc::new(self.history(domain)?);
+        Ok(self.report(domain).map(|report| Remembered {
+            report: Arc::new(report),
+            history,
+            checked_at: time(self.checked_at),
+            confirmed_at: self.polled_at.filter(|polled_at| *polled_at > self.checked_at).map(time),
+        }))
+    }
+
     fn report(&self, domain: &RegistrableDomain) -> Option<Report> {
         let read = serde_json::from_str(&self.report);
         read.inspect_err(|error| tracing::warn!(%domain, %error, "the report that is kept of a domain can't be read, and counts as none"))

@@ -62,7 +62,7 @@ impl State {
     }
 
     /// Makes those due at `now` that would not be for more than `longest`, which a clock that was ahead left behind, or an earlier setting. They are judged
-    /// anew, whatever the DNS says. Leases that no clock explains end.
+    /// anew. Leases that no clock explains end.
     pub(crate) async fn clamp_due(&self, now: SystemTime, longest: Duration) -> Result<(), StateError> {
         let failed = || failed("making due what a clock that was ahead put off");
         let now = microseconds(now);

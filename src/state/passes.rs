@@ -123,8 +123,8 @@ fn discover<DB: Dialect>() -> AssertSqlSafe<String> {
         "WITH found AS (SELECT value ->> 'name' AS name, CAST(value ->> 'accounts' AS bigint) AS accounts, \
          CAST(value ->> 'verified_from' AS bigint) AS verified_from, CAST(value ->> 'undated' AS bigint) AS undated FROM {}) \
          INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, pass, first_pass, counted, counted_from, \
-         counted_undated, due_at, registry_at, poll_after, operators, failures, told) \
-         SELECT name, accounts, verified_from, undated, $2, $2, accounts, verified_from, undated, 0, 0, 0, '', 0, '' \
+         counted_undated, due_at, registry_at, operators, failures, told) \
+         SELECT name, accounts, verified_from, undated, $2, $2, accounts, verified_from, undated, 0, 0, '', 0, '' \
          FROM found WHERE true ORDER BY name \
          ON CONFLICT (name) DO UPDATE SET pass = excluded.pass, \
          counted = CASE WHEN kept.pass = excluded.pass THEN kept.counted ELSE 0 END + excluded.counted, \

@@ -64,6 +64,20 @@ macro_rules! with {
             }
         }
     };
+    ($pool:expr, |$connections:ident, $dialect:ident| $to_do:expr) => {
+        match $pool {
+            #[cfg(feature = "sqlite")]
+            $crate::state::pool::Pool::Sqlite($connections) => {
+                type $dialect = sqlx::Sqlite;
+                $crate::state::pool::within(async { $to_do }).await
+            }
+            #[cfg(feature = "postgres")]
+            $crate::state::pool::Pool::Postgres($connections) => {
+                type $dialect = sqlx::Postgres;
+                $crate::state::pool::within(async { $to_do }).await
+            }
+        }
+    };
     ($pool:expr, |$connections:ident| $to_do:expr) => {
         match $pool {
             #[cfg(feature = "sqlite")]

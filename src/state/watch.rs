@@ -36,9 +36,8 @@ pub(crate) struct Watched {
     pub(crate) accounts: u64,
     pub(crate) verified_from: Option<SystemTime>,
     pub(crate) undated: u64,
+    /// When the registry is to be asked, by the last look; 1970 where something came up since that is to be judged, such as a lapse that a reset saw.
     pub(crate) registry_at: SystemTime,
-    /// How long after a look the delegation is polled.
-    pub(crate) poll_after: Duration,
     pub(crate) polled_at: Option<SystemTime>,
     pub(crate) operators: String,
     pub(crate) failures: u32,
@@ -49,7 +48,7 @@ pub(crate) struct Watched {
 /// What a look found.
 #[derive(Debug, Clone)]
 pub(crate) struct Looked {
-    /// As it is to be kept: its `registry_at`, `poll_after`, `polled_at`, `operators`, `failures`, `told` and `found` are written.
+    /// As it is to be kept: its `registry_at`, `polled_at`, `operators`, `failures`, `told` and `found` are written.
     pub(crate) watched: Watched,
     /// Its `registry_at` when it was leased. Where that isn't what is kept by now, somebody else came upon something meanwhile, and the domain is due at once.
     pub(crate) leased_registry_at: SystemTime,
@@ -87,7 +86,6 @@ struct Row {
     verified_from: Option<i64>,
     undated: i64,
     registry_at: i64,
-    poll_after: i64,
     polled_at: Option<i64>,
     operators: String,
     failures: i64,
@@ -131,7 +129,7 @@ fn lease<DB: Dialect>() -> AssertSqlSafe<String> {
         "WITH due AS (SELECT name FROM gatekeeper_watched WHERE due_at <= $3 AND accounts > 0 \
          AND (due_at <= $5 OR lease IS NOT NULL OR failures > 0) ORDER BY due_at LIMIT $4 {}) \
          UPDATE gatekeeper_watched SET due_at = $1, lease = $2, registry_at = CASE WHEN registry_at < 0 THEN 0 ELSE registry_at END WHERE name IN (SELECT name FROM due) \
-         RETURNING name, accounts, verified_from, undated, registry_at, poll_after, polled_at, operators, failures, told, found",
+         RETURNING name, accounts, verified_from, undated, registry_at, polled_at, operators, failures, told, found",
         DB::SKIPPING
     ))
 }
@@ -144,13 +142,12 @@ const IS_OUTDATED: &str = "kept.verified_from IS DISTINCT FROM given.verified_fr
 fn settle<DB: Dialect>() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "WITH given AS (SELECT value ->> 'name' AS name, CAST(value ->> 'due_at' AS bigint) AS due_at, \
-         CAST(value ->> 'registry_at' AS bigint) AS registry_at, CAST(value ->> 'leased_registry_at' AS bigint) AS leased_registry_at, CAST(value ->> 'poll_after' AS bigint) AS poll_after, CAST(value ->> 'polled_at' AS bigint) AS polled_at, \
+         CAST(value ->> 'registry_at' AS bigint) AS registry_at, CAST(value ->> 'leased_registry_at' AS bigint) AS leased_registry_at, CAST(value ->> 'polled_at' AS bigint) AS polled_at, \
          CAST(value ->> 'verified_from' AS bigint) AS verified_from, CAST(value ->> 'undated' AS bigint) AS undated, value ->> 'operators' AS operators, CAST(value ->> 'failures' AS bigint) AS failures, \
          value ->> 'told' AS told, value ->> 'found' AS found FROM {}), \
          held AS (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM given) AND lease = $2 ORDER BY name {}) \
          UPDATE gatekeeper_watched AS kept SET lease = NULL, due_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE given.due_at END, \
-         registry_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE given.registry_at END, poll_after = given.poll_after, \
-         polled_at = given.polled_at, operators = given.operators, failures = given.failures, told = given.told, found = given.found \
+         registry_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE given.registry_at END, polled_at = given.polled_at, operators = given.operators, failures = given.failures, told = given.told, found = given.found \
          FROM given, held WHERE held.name = given.name AND kept.name = given.name",
         DB::GIVEN,
         DB::LOCKING
@@ -345,7 +342,6 @@ impl Row {
             verified_from: self.verified_from.map(time),
             undated: self.undated.unsigned_abs(),
             registry_at: time(self.registry_at),
-            poll_after: Duration::from_micros(self.poll_after.unsigned_abs()),
             polled_at: self.polled_at.map(time),
             operators: self.operators,
             failures: u32::try_from(self.failures).unwrap_or(u32::MAX),
@@ -358,8 +354,7 @@ impl Row {
 impl Looked {
     /// As JSON.
     fn written(&self) -> Value {
-        let Watched { domain, verified_from, undated, registry_at, poll_after, polled_at, operators, failures, told, found, .. } =
-            &self.watched;
+        let Watched { domain, verified_from, undated, registry_at, polled_at, operators, failures, told, found, .. } = &self.watched;
         json!({
             "name": domain.as_str(),
             "verified_from": verified_from.map(microseconds),
@@ -367,7 +362,6 @@ impl Looked {
             "due_at": microseconds(self.due_at),
             "registry_at": microseconds(*registry_at),
             "leased_registry_at": microseconds(self.leased_registry_at),
-            "poll_after": span(*poll_after),
             "polled_at": polled_at.map(microseconds),
             "operators": operators,
             "failures": failures,

@@ -13,7 +13,7 @@ use crate::audit::{DomainRecord, Event, Record};
 use crate::domain::cache::Remembered;
 use crate::domain::{Delegation, History, Report, Sighting, SourceError, Standing, operators};
 use crate::policy::{Evidence, judge};
-use crate::state::{Looked, StateError, TRIES, Watched};
+use crate::state::{Kept, Looked, StateError, TRIES, Watched};
 use crate::verdict::{Notice, Reason, Verdict};
 
 /// How long a source may take. Nobody waits at the other end.
@@ -53,38 +53,30 @@ pub(super) struct Look {
     pub(super) failed: bool,
 }
 
-/// Where the DNS leads now, compared with before.
-struct Poll {
-    /// `None` where it could not tell, or isn't asked.
-    operators: Option<String>,
-    /// Whether there is a source that asks the DNS.
-    is_asked: bool,
+/// Where the DNS leads now.
+enum Poll {
+    /// No source asks the DNS.
+    Unasked,
+    /// It could not tell.
+    Untold,
+    /// To these operators, or one of the words for none.
+    Told(String),
 }
 
 impl Round {
-    /// Looks at `watched`, whose lease ends at `until`.
-    pub(super) async fn look(&self, watched: Watched, until: SystemTime) -> Outcome {
-        let Some(poll) = self.poll(&watched.domain).await else { return Outcome::GivenBack(watched.domain) };
-        let now = self.now();
-        let is_clean = poll.operators.as_ref().is_some_and(|operators| *operators == watched.operators);
-        if is_clean && watched.registry_at > now {
-            return Outcome::Looked(self.settle_polled(watched, now));
-        }
-        // What DNS servers fail to answer for long may have changed.
-        let is_overdue = watched.polled_at.is_none_or(|at| at + self.settings.recheck_after <= now);
-        if poll.is_asked && poll.operators.is_none() && watched.registry_at > now && !is_overdue {
-            return Outcome::Looked(Self::settle_untold(watched, now));
-        }
-        let reading = self.reading.acquire().await;
-        let before = self.state.domain(&watched.domain).await;
-        drop(reading);
-        let before = match before {
-            Ok(before) => before,
+    /// Looks at `watched`, of which `known` is kept, and whose lease ends at `until`.
+    pub(super) async fn look(&self, watched: Watched, known: Kept, until: SystemTime) -> Outcome {
+        let known = match known {
+            Ok(known) => known,
             Err(error) => return Outcome::Looked(self.settle_broken(watched, &error)),
         };
-        let is_unasked = watched.registry_at == SystemTime::UNIX_EPOCH;
-        if is_unasked && let Some(known) = before.as_ref().filter(|known| self.may_stand(known, &poll, &watched, now)) {
-            return Outcome::Looked(self.settle_known(watched, &poll, known, now));
+        let Some(poll) = self.poll(&watched.domain).await else { return Outcome::GivenBack(watched.domain) };
+        let now = self.now();
+        if let Some(known) = known.as_ref().filter(|known| !self.is_due(known, &watched, &poll, now)) {
+            return Outcome::Looked(match poll {
+                Poll::Untold if !is_hastened(&watched) => Self::settle_untold(watched, now),
+                Poll::Untold | Poll::Unasked | Poll::Told(_) => self.settle(watched, &poll, known, now),
+            });
         }
         let servers = self.source.servers(&watched.domain);
         match self.is_admitted(&servers, until).await {
@@ -95,17 +87,21 @@ impl Round {
         let Some((report, checked_at)) = self.ask(&watched.domain, until).await else { return Outcome::GivenBack(watched.domain) };
         match report {
             Ok(report) => {
-                let history = match &before {
-                    Some(before) => before.history.after(&report, checked_at),
+                let history = match &known {
+                    Some(known) => known.history.after(&report, checked_at),
                     None => History::beginning(&report, checked_at),
                 };
                 let remembered = Remembered { report: Arc::new(report), history: Arc::new(history), checked_at, confirmed_at: None };
-                let mut look = self.settle_known(watched, &poll, &remembered, checked_at);
+                let mut look = self.settle(watched, &poll, &remembered, checked_at);
+                look.looked.watched.polled_at = matches!(poll, Poll::Told(_)).then_some(checked_at).or(look.looked.watched.polled_at);
                 look.looked.remembered = Some(remembered);
                 look.asked = true;
                 Outcome::Looked(look)
             }
-            Err(error) => Outcome::Looked(self.settle_failed(watched, &poll, &servers, &error)),
+            Err(error) => {
+                let is_as_before = matches!(&poll, Poll::Told(operators) if *operators == led_to(known.as_ref(), &watched));
+                Outcome::Looked(self.settle_failed(watched, is_as_before, &poll, &servers, &error))
+            }
         }
     }
 
@@ -135,75 +131,77 @@ impl Round {
         if self.stopping.is_wished() {
             return None;
         }
-        let told = |operators| Poll { operators: Some(operators), is_asked: true };
         Some(match tokio::time::timeout(PATIENCE, self.source.delegation(domain)).await {
-            Ok(Ok(Some(Delegation::Absent))) => told(ABSENT.to_owned()),
-            Ok(Ok(Some(Delegation::To(servers)))) if servers.is_empty() => told(NO_SERVERS.to_owned()),
-            Ok(Ok(Some(Delegation::To(servers)))) => told(operators(&servers).join(" ")),
-            Ok(Ok(None)) => Poll { operators: None, is_asked: false },
+            Ok(Ok(Some(Delegation::Absent))) => Poll::Told(ABSENT.to_owned()),
+            Ok(Ok(Some(Delegation::To(servers)))) if servers.is_empty() => Poll::Told(NO_SERVERS.to_owned()),
+            Ok(Ok(Some(Delegation::To(servers)))) => Poll::Told(operators(&servers).join(" ")),
+            Ok(Ok(None)) => Poll::Unasked,
             Ok(Err(error)) => {
                 tracing::debug!(%domain, error = &error as &dyn std::error::Error, "where the DNS leads could not be told");
-                Poll { operators: None, is_asked: true }
+                Poll::Untold
             }
-            Err(_) => Poll { operators: None, is_asked: true },
+            Err(_) => Poll::Untold,
         })
     }
 
-    /// Whether what is `known` already, such as from a reset, serves as the look that is due.
-    fn may_stand(&self, known: &Remembered, poll: &Poll, watched: &Watched, now: SystemTime) -> bool {
-        let is_young = now.duration_since(known.checked_at).is_ok_and(|age| age < self.settings.recheck_after);
-        // It was made before the end that it states, and by now the domain may have been renewed.
-        let is_young = is_young && !has_run_out(known, now);
-        let is_as_polled = poll.operators.as_ref().is_none_or(|polled| *polled == operators(&known.report.name_servers).join(" "));
-        is_young && is_as_polled && self.plan(&watched.domain, known, watched.accounts, poll.is_asked).registry_at > now
+    /// Whether the registry is to be asked, since what is `known`, be it from a reset, no longer serves.
+    fn is_due(&self, known: &Remembered, watched: &Watched, poll: &Poll, now: SystemTime) -> bool {
+        let is_recent =
+            |at: Option<SystemTime>| at.is_some_and(|at| now.duration_since(at).is_ok_and(|age| age < self.settings.recheck_after));
+        // What was seen before a verification says nothing about it, and what a clock that was ahead dated is not as old as it can be.
+        let is_evidence = watched.verified_from.is_none_or(|at| known.checked_at >= at.min(now)) && known.checked_at <= now;
+        !is_evidence
+            || self.plan(known, watched, poll).registry_at <= now
+            || match poll {
+                Poll::Unasked => false,
+                Poll::Untold if is_hastened(watched) => !is_recent(Some(known.checked_at)),
+                // What DNS servers fail to answer for long may have changed.
+                Poll::Untold => !is_recent(watched.polled_at),
+                // Nobody saw where it led meanwhile.
+                Poll::Told(_) if watched.polled_at.is_none() && !is_recent(Some(known.checked_at)) => true,
+                Poll::Told(operators) => *operators != led_to(Some(known), watched),
+            }
     }
 
-    fn plan(&self, domain: &RegistrableDomain, known: &Remembered, accounts: u64, is_polled: bool) -> Plan {
+    fn plan(&self, known: &Remembered, watched: &Watched, poll: &Poll) -> Plan {
         let known = Known {
-            top_level: domain.top_level(),
+            top_level: watched.domain.top_level(),
             report: &known.report,
             history: &known.history,
             checked_at: known.checked_at,
-            accounts,
-            is_polled,
+            accounts: watched.accounts,
+            is_polled: !matches!(poll, Poll::Unasked),
         };
         Plan::of(&known, self.inner.policy.notice_within, self.settings.recheck_after)
     }
 
-    /// The DNS leads where it did.
-    fn settle_polled(&self, mut watched: Watched, now: SystemTime) -> Box<Look> {
-        watched.failures = 0;
-        // Where it leads nowhere, that is no confirmation of anything.
-        if leads_anywhere(&watched.operators) {
-            watched.polled_at = Some(now);
-        }
-        let due_at = Plan { registry_at: watched.registry_at, poll_after: watched.poll_after }.due_at(now);
-        Box::new(Look { polled: true, ..Look::of(watched.registry_at, watched, due_at) })
-    }
-
     /// What follows from what is `known`.
-    fn settle_known(&self, mut watched: Watched, poll: &Poll, known: &Remembered, now: SystemTime) -> Box<Look> {
-        let plan = self.plan(&watched.domain, known, watched.accounts, poll.is_asked);
+    fn settle(&self, mut watched: Watched, poll: &Poll, known: &Remembered, now: SystemTime) -> Box<Look> {
+        let plan = self.plan(known, &watched, poll);
         let verdict = self.verdict(&watched, known, now);
         let standing = verdict.standing().unwrap_or(Standing::Unknown);
         let codes: Vec<&'static str> = codes(&verdict);
         let mut records = Vec::new();
         let telling = codes.join(" ");
-        if telling != watched.told {
+        // Past the end that is known, nothing new can be told before the registry is asked.
+        if telling != watched.told && !has_run_out(known, now) {
             let domain = DomainRecord::new(watched.domain.as_str(), standing, Some(&sighting(known)));
             records.push(self.inner.record_of(Event::DomainChanged, &verdict, None, Some(domain), !self.settings.dry_run));
+            watched.told = telling;
         }
-        watched.told = telling;
         watched.found = verdict.unverify();
         watched.failures = 0;
         let leased_registry_at = watched.registry_at;
-        (watched.registry_at, watched.poll_after) = (plan.registry_at, plan.poll_after);
-        if let Some(operators) = &poll.operators {
+        watched.registry_at = plan.registry_at;
+        if let Poll::Told(operators) = poll {
             watched.operators.clone_from(operators);
-            watched.polled_at = Some(now);
+            // Where it leads nowhere, that is no confirmation of anything.
+            if leads_anywhere(operators) {
+                watched.polled_at = Some(now);
+            }
         }
         let due_at = plan.due_at(now);
-        Box::new(Look { records, codes, polled: poll.operators.is_some(), ..Look::of(leased_registry_at, watched, due_at) })
+        Box::new(Look { records, codes, polled: matches!(poll, Poll::Told(_)), ..Look::of(leased_registry_at, watched, due_at) })
     }
 
     /// Where the DNS leads could not be told.
@@ -220,12 +218,12 @@ impl Round {
     }
 
     /// The registry could not tell. While the DNS leads where it did, what it said before may stand in.
-    fn settle_failed(&self, mut watched: Watched, poll: &Poll, servers: &[String], error: &SourceError) -> Box<Look> {
+    fn settle_failed(&self, mut watched: Watched, is_as_before: bool, poll: &Poll, servers: &[String], error: &SourceError) -> Box<Look> {
         let now = self.now();
         tracing::warn!(domain = %watched.domain, error = error as &dyn std::error::Error, "a domain could not be looked at");
-        if let Some(operators) = &poll.operators {
+        if let Poll::Told(operators) = poll {
             // Where it leads elsewhere, what was said before is confirmed no longer.
-            watched.polled_at = (*operators == watched.operators && leads_anywhere(operators)).then_some(now);
+            watched.polled_at = (is_as_before && leads_anywhere(operators)).then_some(now);
         }
         watched.failures += 1;
         let due_at = now + retry_after(watched.failures, error.retry_after());
@@ -263,11 +261,12 @@ impl Round {
         }
         let sighting = sighting(known);
         let (domain, mail) = (Some(&sighting), sighting.report.mail);
-        judge(
-            &self.inner.policy,
-            &Evidence { verified: true, verified_at, requested_is_stored: true, domain, mail, over_limit: false },
-            as_of,
-        )
+        let mut policy = self.inner.policy.clone();
+        // A report of long before the end tells that it will come, not that nobody renewed the domain since.
+        if known.report.ends_at().is_some_and(|end| known.checked_at + policy.expiring_within < end) {
+            policy.expiring_within = Duration::ZERO;
+        }
+        judge(&policy, &Evidence { verified: true, verified_at, requested_is_stored: true, domain, mail, over_limit: false }, as_of)
     }
 }
 
@@ -280,6 +279,21 @@ impl Look {
 
 fn leads_anywhere(operators: &str) -> bool {
     operators != ABSENT && operators != NO_SERVERS
+}
+
+/// Where the DNS led when that was last seen: by a poll, or by a report that is later.
+fn led_to(known: Option<&Remembered>, watched: &Watched) -> String {
+    match known {
+        Some(known) if watched.polled_at.is_none_or(|polled_at| polled_at < known.checked_at) => {
+            operators(&known.report.name_servers).join(" ")
+        }
+        _ => watched.operators.clone(),
+    }
+}
+
+/// Whether something came up that is to be judged now, such as a lapse that a reset saw.
+fn is_hastened(watched: &Watched) -> bool {
+    watched.registry_at == SystemTime::UNIX_EPOCH
 }
 
 /// Whether the registration, still running when the report was made, has ended since by the report's own dates.

@@ -106,10 +106,13 @@ impl Round {
         }
         let now = self.now();
         let leased = self.state.lease(self.worker, room, self.due_by, now, LEASE).await?;
+        let names: Vec<_> = leased.iter().map(|watched| &watched.domain).collect();
+        let mut known: HashMap<_, _> = self.state.domains(&names).await?.into_iter().collect();
         let count = leased.len();
         for watched in leased {
+            let known = known.remove(&watched.domain).unwrap_or(Ok(None));
             let (round, until, at) = (Arc::clone(self), now + LEASE, watched.clone());
-            let task = tasks.running.spawn(async move { (round.look(watched, until).await, until) });
+            let task = tasks.running.spawn(async move { (round.look(watched, known, until).await, until) });
             tasks.leased.insert(task.id(), at);
         }
         Ok(count)

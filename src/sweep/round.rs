@@ -23,9 +23,6 @@ const MEANWHILE: Duration = Duration::from_secs(600);
 /// How many questions are under way at once, to whomever.
 const UNDER_WAY: usize = 128;
 
-/// How many domains are read at once: fewer than the state has connections, for which hundreds of looks would wait in vain, and the rest of the sweep with them.
-const READING: usize = 4;
-
 /// One round, and all that it works with.
 pub(super) struct Round {
     pub(super) inner: Arc<Inner>,
@@ -41,8 +38,6 @@ pub(super) struct Round {
     pub(super) rations: Rations,
     /// Held by every question that is under way.
     pub(super) asking: Semaphore,
-    /// Held by every look that reads what is known of its domain.
-    pub(super) reading: Semaphore,
     /// Servers whose failure was recorded.
     failing: Mutex<HashSet<String>>,
     pub(super) stopping: Stopping,
@@ -64,7 +59,6 @@ impl Round {
             worker: Uuid::now_v7(),
             rations,
             asking: Semaphore::new(UNDER_WAY),
-            reading: Semaphore::new(READING),
             failing: Mutex::default(),
             stopping,
         })

@@ -3,22 +3,22 @@
 //! Registries count questions, the DNS does not. So between questions to the registry the delegation is polled, and what can't be seen there decides when the
 //! registry is asked again:
 //!
-//! 1. `notice_within` before the registration ends, to tell in time; then one day and three days after, since a name that nobody paid for may be auctioned from
-//!    then on; then when its grace period is over.
+//! 1. One day and three days after the registration ends, since a name that nobody paid for may be auctioned from then on; then when its grace period is over.
+//!    That it will end is told `notice_within` before, by what is known: most names are renewed on their last days, so the registry could not say more by then.
 //! 2. Where the registry renewed the registration by itself, three days after that, and when the registrar can't give it back any more, since until then nobody
 //!    knows whether it was paid for.
-//! 3. Two weeks after anything changed, since a change of hands shows in more than one look.
+//! 3. Two weeks after its name servers changed, since a change of hands shows in more than one look, and its other half may be another registrar, which no poll shows.
 //! 4. Every three days while it is on hold, or registered and not in the DNS.
 //! 5. Daily while the DNS alone lacks it, until it has for a week, which is a lapse.
-//! 6. After half a year where no end is published, else after a year.
+//! 6. After a year.
 //! 7. After `recheck_after` where the DNS is not polled, or less often than that.
 //!
-//! The delegation is polled every two weeks; every week where a hundred accounts or more hang on the domain, or it changed of late, or may not have been renewed; and
-//! daily from ten thousand accounts on.
+//! The delegation is polled every two weeks; every week where a hundred accounts or more hang on the domain, or it moved of late, or may not have been renewed, or
+//! publishes no end; and daily from ten thousand accounts on.
 
 use std::time::{Duration, SystemTime};
 
-use crate::domain::{History, Report, Standing, Status};
+use crate::domain::{Change, History, Report, Signal, Standing, Status};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -44,7 +44,10 @@ const GRACE: [(&str, u64); 14] = [
     ("uk", 30),
 ];
 
-/// How long a change counts as one of late.
+/// From when on it is less than `notice_within` to the end.
+const MOMENT: Duration = Duration::from_micros(1);
+
+/// How long another operator of the name servers counts as a move of late.
 const LATE: Duration = Duration::from_secs(30 * 86_400);
 
 /// When to look again.
@@ -53,7 +56,9 @@ pub(super) struct Plan {
     /// When the registry is to be asked, whatever the DNS says until then.
     pub(super) registry_at: SystemTime,
     /// How long until the delegation is polled.
-    pub(super) poll_after: Duration,
+    poll_after: Duration,
+    /// When it is to be told that the registration will end.
+    tell_at: Option<SystemTime>,
 }
 
 /// What a plan is made from.
@@ -74,25 +79,27 @@ impl Plan {
     /// What follows from `known`, where the end of a registration is told of `notice_within` before, and no domain goes without a look for longer than `recheck_after`.
     pub(super) fn of(known: &Known<'_>, notice_within: Duration, recheck_after: Duration) -> Self {
         let poll_after = known.poll_after();
-        let least = if known.is_polled && poll_after <= recheck_after { known.longest_unasked() } else { recheck_after };
-        let moments = known.boundaries(notice_within).into_iter().flatten().filter(|at| *at > known.checked_at);
+        let least = if known.is_polled && poll_after <= recheck_after { YEAR } else { recheck_after };
+        let moments = known.boundaries().into_iter().flatten().filter(|at| *at > known.checked_at);
         let registry_at = moments.chain([known.checked_at + least]).min().unwrap_or(known.checked_at);
-        Self { registry_at, poll_after: if known.is_polled { poll_after.min(recheck_after) } else { recheck_after } }
+        let poll_after = if known.is_polled { poll_after.min(recheck_after) } else { recheck_after };
+        Self {
+            registry_at,
+            poll_after,
+            tell_at: known.report.ends_at().and_then(|end| end.checked_sub(notice_within)).map(|at| at + MOMENT),
+        }
     }
 
     /// When to look at all, after a look at `now`.
     pub(super) fn due_at(&self, now: SystemTime) -> SystemTime {
-        self.registry_at.min(now + self.poll_after)
+        let tell_at = self.tell_at.filter(|at| *at > now);
+        self.registry_at.min(now + self.poll_after).min(tell_at.unwrap_or(self.registry_at))
     }
 }
 
 impl Known<'_> {
-    fn longest_unasked(&self) -> Duration {
-        if self.report.ends_at().is_some() { YEAR } else { YEAR / 2 }
-    }
-
     /// Moments from which on the registry may say something else.
-    fn boundaries(&self, notice_within: Duration) -> [Option<SystemTime>; 8] {
+    fn boundaries(&self) -> [Option<SystemTime>; 7] {
         let (now, report) = (self.checked_at, self.report);
         let end = report.ends_at();
         let after_end = |span: Duration| end.map(|end| end + span);
@@ -106,13 +113,12 @@ impl Known<'_> {
             Standing::Active | Standing::Expiring | Standing::Unknown => None,
         };
         [
-            end.and_then(|end| end.checked_sub(notice_within)),
             after_end(DAY),
             after_end(3 * DAY),
             after_end(grace(self.top_level)),
             renewed_at.map(|at| at + 3 * DAY),
             renewed_at.map(|at| at + AUTO_RENEW),
-            self.has_changed_of_late().then(|| now + 14 * DAY),
+            self.has_moved_of_late().then(|| now + 14 * DAY),
             soon.map(|span| now + span),
         ]
     }
@@ -122,17 +128,17 @@ impl Known<'_> {
         self.report.says(&Status::AutoRenewPeriod) && self.report.registrar_expires_at.is_none()
     }
 
-    fn has_changed_of_late(&self) -> bool {
-        let is_late = |at: SystemTime| self.checked_at.duration_since(at).is_ok_and(|age| age < LATE);
-        self.history.changes().iter().filter_map(|change| change.at).any(is_late)
+    fn has_moved_of_late(&self) -> bool {
+        let is_late = |change: &Change| change.at.is_some_and(|at| self.checked_at.duration_since(at).is_ok_and(|age| age < LATE));
+        self.history.changes().iter().any(|change| change.signal == Signal::NameServers && is_late(change))
     }
 
     fn poll_after(&self) -> Duration {
-        let has_ended = self.report.ends_at().is_some_and(|end| end <= self.checked_at);
+        let may_have_ended = self.report.ends_at().is_none_or(|end| end <= self.checked_at);
         match self.accounts {
             10_000.. => DAY,
             100.. => 7 * DAY,
-            _ if has_ended || self.is_renewed_by_registry() || self.has_changed_of_late() => 7 * DAY,
+            _ if may_have_ended || self.is_renewed_by_registry() || self.has_moved_of_late() => 7 * DAY,
             _ => 14 * DAY,
         }
     }
@@ -173,12 +179,12 @@ mod tests {
     fn the_registry_is_asked_when_its_answer_can_have_changed() {
         // Statuses, the registry's end, the registrar's; the days until the registry is asked and until the delegation is polled.
         let rows: &[(&[&str], &str, &str, u64, u64)] = &[
-            // Until a month before the end nothing of note can happen that the DNS doesn't show.
-            (&["active"], "2026-12-01", "", 274, 14),
+            // Until the end nothing of note can happen that the DNS doesn't show.
+            (&["active"], "2026-12-01", "", 305, 14),
             (&["active"], "2029-01-01", "", 365, 14),
-            (&[], "", "", 182, 14),
-            // Told of; then asked just after the end.
             (&["active"], "2026-02-20", "", 21, 14),
+            // Where none is published, the DNS alone shows what happens after one.
+            (&[], "", "", 365, 7),
             // A day after, three days after, at the end of the grace period.
             (&["active"], "2026-01-30T12:00:00", "", 0, 7),
             (&["active"], "2026-01-29", "", 1, 7),
@@ -187,7 +193,7 @@ mod tests {
             (&["auto renew period"], "2027-01-30", "", 2, 7),
             (&["auto renew period"], "2027-01-20", "", 34, 7),
             // And paid for, or not.
-            (&["auto renew period"], "2027-01-30", "2027-01-30", 334, 14),
+            (&["auto renew period"], "2027-01-30", "2027-01-30", 365, 14),
             (&["auto renew period"], "2027-01-30", "2026-01-30T12:00:00", 0, 7),
             (&["client hold"], "2026-12-01", "", 3, 14),
             (&["redemption period"], "2026-12-01", "", 7, 14),
@@ -196,6 +202,18 @@ mod tests {
             let report = report(statuses, expires_at, registrar_expires_at);
             assert_eq!(planned("com", &report, 1, true, 30), (*registry, *poll), "{statuses:?} {expires_at} {registrar_expires_at}");
         }
+    }
+
+    #[test]
+    fn that_a_registration_ends_is_told_before_without_asking() {
+        let report = report(&["active"], "2026-03-10", "");
+        let history = History::beginning(&report, day(NOW));
+        let known = Known { top_level: "com", report: &report, history: &history, checked_at: day(NOW), accounts: 1, is_polled: true };
+        let plan = Plan::of(&known, 30 * DAY, 30 * DAY);
+        assert_eq!(plan.registry_at, day("2026-03-11"));
+        let told_at = day("2026-02-08") + MOMENT;
+        assert_eq!(plan.due_at(day(NOW)), told_at);
+        assert_eq!(plan.due_at(told_at), day("2026-02-22") + MOMENT);
     }
 
     #[test]
@@ -222,13 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_looked_at_again_soon() {
+    fn what_moved_is_looked_at_again_soon() {
         let mut report = report(&["active"], "2029-01-01", "");
-        report.registrar = Some("292".to_owned());
+        report.name_servers = vec!["ns.old.net".to_owned()];
         let history = History::beginning(&report, day("2026-01-01"));
-        report.registrar = Some("146".to_owned());
+        report.name_servers = vec!["ns.new.net".to_owned()];
         let history = history.after(&report, day(NOW));
         let known = Known { top_level: "com", report: &report, history: &history, checked_at: day(NOW), accounts: 1, is_polled: true };
-        assert_eq!(Plan::of(&known, 30 * DAY, 30 * DAY), Plan { registry_at: day("2026-02-14"), poll_after: 7 * DAY });
+        let plan = Plan::of(&known, 30 * DAY, 30 * DAY);
+        assert_eq!((plan.registry_at, plan.due_at(day(NOW))), (day("2026-02-14"), day("2026-02-07")));
     }
 }

@@ -1,5 +1,7 @@
 //! The sweep: every domain that accounts hang on is watched, and a lapse takes the verification of its addresses away for good.
 
+mod known;
+
 use std::future::pending;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -214,18 +216,17 @@ async fn the_registry_is_asked_at_the_boundaries_of_a_registration_and_the_dns_i
         }
         yard.clock.advance(DAY);
     }
-    // At first sight, and thirty days before the end.
-    assert_eq!(asked, [0, 335]);
-    assert_eq!(yard.registry.questions("example.com"), 2);
-    assert_eq!(yard.changes(), ["example.com domain_expires_soon"], "told in time, and once");
+    assert_eq!(asked, [0], "at first sight");
+    assert_eq!(yard.registry.questions("example.com"), 1);
+    assert_eq!(yard.changes(), ["example.com domain_expires_soon"], "told in time, and once, by what is known");
     // It is renewed, which the look a day after the old end sees... and then nothing is to be asked for long.
     yard.registry.register("example.com", time("2009-01-01T00:00:00Z"), time("2028-01-31T12:00:00Z"));
     for _ in 0..60 {
         yard.swept().await;
         yard.clock.advance(DAY);
     }
-    assert_eq!(yard.registry.questions("example.com"), 3);
-    assert_eq!(yard.changes().len(), 2, "and told when it was well again: {:?}", yard.changes());
+    assert_eq!(yard.registry.questions("example.com"), 2);
+    assert_eq!(yard.changes()[1..], ["example.com "], "and told when it was well again");
 }
 
 #[tokio::test]

@@ -43,7 +43,6 @@ async fn what_a_look_finds_is_kept_and_when_to_look_next(place: Place) {
         accounts: 3,
         verified_from: Some(at(1)),
         undated: 0,
-        poll_after: Duration::ZERO,
         registry_at: SystemTime::UNIX_EPOCH,
         polled_at: None,
         operators: String::new(),
