@@ -136,7 +136,7 @@ pub fn judge(policy: &Policy, evidence: &Evidence<'_>, now: SystemTime) -> Verdi
             unverify = unverify.or(Some(Reason::DomainChangedHands));
         } else if sighting.history.changed_hands_since(looked_since) {
             reasons.push(Reason::DomainChangedHands);
-        } else if sighting.history.changes().iter().any(|change| change.after.is_some_and(|after| after >= looked_since)) {
+        } else if sighting.history.has_moved_since(looked_since) {
             notices.push(Notice::DomainMoved);
         }
         notices.extend(noticed(report, policy, phase, now));

@@ -14,21 +14,29 @@
 //! |---|---|---|
 //! | registrar | 4 | a sale mostly leads to another; so does any transfer |
 //! | name servers' operator | 2 | a taker needs the zone; so does a move to another DNS host |
-//! | name servers are now those of a market for domains | 3 | expired names stand there before they are sold; so do names that their owner parks |
 //! | mail servers' operator | 2 | a taker needs the mail; so does a move to another mail provider, which alone never blocks |
-//! | it was missing in between, where the DNS alone tells | 4 | so are names that were let go; and a resolver's fault looks alike |
+//! | it was taken out of service, in one or more of three ways: | 4 | so are names that nobody paid for, before they are sold |
+//! | – its name servers are now those of a market for domains | | so are those of names that their owner parks |
+//! | – it is on hold | | so are names whose holder doesn't confirm his contact data |
+//! | – it was missing in between, where the DNS alone tells | | a resolver's fault looks alike |
 //! | signing keys (DS) | 1 | lost in a sale; and in most transfers, and changed by key rollovers |
 //!
-//! With a threshold of 8 registrar, name servers and mail servers together block, as does a parked name that then moves on with its mail. A transfer with DNS
-//! and DNSSEC (7) doesn't, a full move of hosting and mail at the same registrar (4, with DNSSEC 5) doesn't: in the first the mail still goes where it went. A
-//! company that is sold and moved whole within the window is blocked, rightly by what can be seen; its people verify their addresses again.
+//! With a threshold of 8 registrar, name servers and mail servers together block, as does a name that was out of service and then moves on with its mail,
+//! or with its name servers to another registrar. Where neither name servers nor mail servers changed, nothing does. A transfer with DNS and DNSSEC (7)
+//! doesn't, a full move of hosting and mail at the same registrar (4, with DNSSEC 5) doesn't, nor does one that was parked for want of payment without
+//! mail, and is back where it was (6): in the first the mail still goes where it went. A company that is sold and moved whole within the window is
+//! blocked, rightly by what can be seen; its people verify their addresses again.
+
+mod known;
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use self::known::Known;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use self::known::operators;
 use super::Report;
-use crate::address::RegistrableDomain;
 use crate::clock;
 
 /// How near to each other changes must be seen to count as one event: a look every thirty days sees a sale's changes in two looks.
@@ -42,24 +50,6 @@ const ABSENCE: Duration = Duration::from_secs(7 * 86_400);
 
 /// How many changes are kept, the latest.
 const KEPT: usize = 16;
-
-/// Who serves names that are for sale, or that their registrar took from somebody who didn't pay, by the registrable domain of the name servers.
-const MARKETS: [&str; 14] = [
-    "above.com",
-    "afternic.com",
-    "atom.com",
-    "bodis.com",
-    "brandbucket.com",
-    "cashparking.com",
-    "dan.com",
-    "hugedomains.com",
-    "parkingcrew.net",
-    "parklogic.com",
-    "pendingrenewaldeletion.com",
-    "renewyourname.net",
-    "sedoparking.com",
-    "undeveloped.com",
-];
 
 /// What was seen of one domain up to now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +90,8 @@ pub enum Signal {
     MailServers,
     /// Other signing keys, or none any more.
     Ds,
+    /// Registrar or registry took it out of the DNS.
+    Hold,
     /// The DNS alone tells of the domain, and lacked it in between.
     Absence,
     /// Another key of the registration, where the registry publishes no date: a new registration.
@@ -109,13 +101,18 @@ pub enum Signal {
 impl Signal {
     const fn weight(self) -> u32 {
         match self {
-            Self::Registrar | Self::Absence => 4,
-            Self::Market => 3,
+            Self::Registrar | Self::Market | Self::Hold | Self::Absence => 4,
             Self::NameServers | Self::MailServers => 2,
             Self::Ds => 1,
             // It proves a new registration, which is another reason.
             Self::Handle => 0,
         }
+    }
+
+    /// Whether one of the two counts where both are seen: a name for which nobody paid is often parked first and then on hold.
+    fn is_same_as(self, other: Self) -> bool {
+        let is_out_of_service = |signal| matches!(signal, Self::Market | Self::Hold | Self::Absence);
+        self == other || (is_out_of_service(self) && is_out_of_service(other))
     }
 }
 
@@ -131,29 +128,6 @@ pub struct Change {
     /// When it was first seen otherwise.
     #[serde(with = "clock::text")]
     pub at: Option<SystemTime>,
-}
-
-/// The latest known value of each thing that is compared, from whichever report had it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    /// When the domain was last seen.
-    #[serde(with = "clock::text")]
-    at: Option<SystemTime>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    registrar: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    handle: Option<String>,
-    /// Operators, sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    name_servers: Vec<String>,
-    /// Operators, sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    mail_servers: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ds: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signed: Option<bool>,
-    has_date: bool,
 }
 
 impl History {
@@ -208,17 +182,24 @@ impl History {
         self.changed_hands_after.is_some_and(|after| after >= since)
     }
 
+    /// Whether anything about who runs the domain changed after `since`.
+    pub(crate) fn has_moved_since(&self, since: SystemTime) -> bool {
+        self.changes.iter().any(|change| change.signal != Signal::Hold && change.after.is_some_and(|after| after >= since))
+    }
+
     /// Whether the changes that are kept amount to a change of hands `since` then.
     fn amounts_to_change_of_hands(&self, since: SystemTime) -> bool {
         let changes = || self.changes.iter().filter(|change| change.after.is_some_and(|after| after >= since));
         changes().any(|first| {
             let mut signals: Vec<Signal> = Vec::new();
             for change in changes().filter(|change| first.at <= change.at && change.at <= first.at.map(|at| at + WINDOW)) {
-                if !signals.contains(&change.signal) {
+                if !signals.iter().any(|signal| signal.is_same_as(change.signal)) {
                     signals.push(change.signal);
                 }
             }
-            signals.into_iter().map(Signal::weight).sum::<u32>() >= THRESHOLD
+            // Who takes a name needs its zone or its mail.
+            let is_moved = signals.iter().any(|signal| matches!(signal, Signal::NameServers | Signal::MailServers));
+            is_moved && signals.into_iter().map(Signal::weight).sum::<u32>() >= THRESHOLD
         })
     }
 
@@ -289,68 +270,6 @@ impl History {
     }
 }
 
-impl Known {
-    fn of(report: &Report, at: SystemTime) -> Self {
-        Self {
-            at: Some(at),
-            registrar: report.registrar.clone(),
-            handle: report.handle.clone(),
-            name_servers: operators(&report.name_servers),
-            mail_servers: operators(&report.mail_servers),
-            ds: report.ds.clone(),
-            signed: report.delegation_signed,
-            has_date: report.began_at().is_some(),
-        }
-    }
-
-    /// What differs from `before`, of what both know.
-    fn differences(&self, before: &Self) -> Vec<Signal> {
-        // An operator that was not there before is a change also where an old one stays: a taker may leave it in, lame.
-        let has_new = |now: &[String], before: &[String]| !before.is_empty() && now.iter().any(|one| !before.contains(one));
-        let is_market = |known: &Self| known.name_servers.iter().any(|operator| MARKETS.contains(&operator.as_str()));
-        let differ = |now: bool, signal| now.then_some(signal);
-        [
-            differ(is_other(self.registrar.as_ref(), before.registrar.as_ref()), Signal::Registrar),
-            differ(has_new(&self.name_servers, &before.name_servers), Signal::NameServers),
-            differ(is_market(self) && !before.name_servers.is_empty() && !is_market(before), Signal::Market),
-            differ(has_new(&self.mail_servers, &before.mail_servers), Signal::MailServers),
-            differ(is_other(self.ds.as_ref(), before.ds.as_ref()) || is_other(self.signed.as_ref(), before.signed.as_ref()), Signal::Ds),
-            differ(!self.has_date && !before.has_date && is_other(self.handle.as_ref(), before.handle.as_ref()), Signal::Handle),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-
-    fn update(&mut self, seen: Self) {
-        let kept = |before: Vec<String>, seen: Vec<String>| if seen.is_empty() { before } else { seen };
-        let before = std::mem::take(self);
-        *self = Self {
-            at: seen.at,
-            registrar: seen.registrar.or(before.registrar),
-            handle: seen.handle.or(before.handle),
-            name_servers: kept(before.name_servers, seen.name_servers),
-            mail_servers: kept(before.mail_servers, seen.mail_servers),
-            ds: seen.ds.or(before.ds),
-            signed: seen.signed.or(before.signed),
-            has_date: seen.has_date || before.has_date,
-        };
-    }
-}
-
-fn is_other<T: PartialEq>(now: Option<&T>, before: Option<&T>) -> bool {
-    matches!((now, before), (Some(now), Some(before)) if now != before)
-}
-
-/// Who runs `servers`: the registrable domains of their names, sorted.
-pub(crate) fn operators(servers: &[String]) -> Vec<String> {
-    let operator = |server: &String| RegistrableDomain::of(server).map_or_else(|_| server.clone(), |domain| domain.as_str().to_owned());
-    let mut operators: Vec<String> = servers.iter().map(operator).collect();
-    operators.sort_unstable();
-    operators.dedup();
-    operators
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,7 +310,7 @@ mod tests {
             ("146", "ns1.new.net", "mx.newmail.com", "", true),
             ("146", "ns1.sedoparking.com", "", "aa", true),
             ("292", "ns1.sedoparking.com", "", "", false),
-            ("292", "ns1.sedoparking.com", "mx.newmail.com", "", true),
+            ("292", "ns1.sedoparking.com", "mx.newmail.com", "aa", true),
             ("", "ns1.new.net", "mx.newmail.com", "", false),
             ("146", "ns1.old.net ns1.new.net", "mx.oldmail.com mx.newmail.com", "aa", true),
             ("292", "ns1.old.net ns1.new.net", "mx.oldmail.com mx.newmail.com", "aa", false),
@@ -399,6 +318,24 @@ mod tests {
         for (registrar, name_servers, mail_servers, ds, expected) in rows {
             let history = History::beginning(&before(), day(0)).after(&run_by(registrar, name_servers, mail_servers, ds), day(30));
             assert_eq!(history.changed_hands_since(day(0)), expected, "{registrar} {name_servers} {mail_servers} {ds}: {history:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_out_of_service_changed_hands_if_it_moves_on_and_not_if_it_is_back() {
+        let mut held = before();
+        held.statuses = vec!["client hold".into()];
+        let parked = run_by("292", "ns1.sedoparking.com", "", "");
+        let parked_and_held = Report { statuses: held.statuses.clone(), ..parked.clone() };
+        let moved = run_by("292", "ns1.new.net", "mx.newmail.com", "aa");
+        let transferred = run_by("146", "ns1.old.net", "mx.oldmail.com", "aa");
+        let well = Report { statuses: vec!["active".into()], ..before() };
+        for (out_of_service, parks) in [(held, false), (parked, true), (parked_and_held, true)] {
+            let history = History::beginning(&well, day(0)).after(&out_of_service, day(20));
+            for (then, expected) in [(well.clone(), false), (moved.clone(), true), (transferred.clone(), parks)] {
+                let history = history.after(&then, day(40));
+                assert_eq!(history.changed_hands_since(day(0)), expected, "{history:?}");
+            }
         }
     }
 

@@ -83,6 +83,7 @@ pub(super) const fn change(signal: Signal) -> &'static str {
         Signal::Market => "name servers of a market for domains, or of a registrar's for names that were not paid for",
         Signal::MailServers => "mail servers of other operators",
         Signal::Ds => "other signing keys, or none any more",
+        Signal::Hold => "on hold",
         Signal::Absence => "it had vanished from the DNS in between",
         Signal::Handle => "a new registration, by its key at the registry",
     }
