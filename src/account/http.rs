@@ -28,18 +28,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderValue};
 use reqwest::Url;
-use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::account::columns::{self, Value};
 use crate::account::{Account, AccountId, Directory, DirectoryError, IdKind};
+use crate::clock;
 use crate::identifier::Identifier;
+use crate::outbound::{self, Limits};
 use crate::verdict::Reason;
-use crate::{answer, clock};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(4);
+const LIMITS: Limits = Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(4) };
 const MAX_ANSWER: usize = 1 << 20;
 const MAX_PAGE: usize = 16 << 20;
 const NOT_IMPLEMENTED: u16 = 501;
@@ -127,14 +126,8 @@ impl HttpDirectory {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .user_agent(concat!("reset-gatekeeper/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .build()
-            .map_err(|error| DirectoryError::unavailable("starting the HTTP client", error))?;
+        let http = outbound::client(LIMITS).build();
+        let http = http.map_err(|error| DirectoryError::unavailable("starting the HTTP client", error))?;
         Ok(Self { http, base, authorization: None, keys: IdKind::Text })
     }
 
@@ -186,7 +179,7 @@ impl HttpDirectory {
         if status != 200 {
             return Err(DirectoryError::Refused { url: format!("{}{path}", self.base), status });
         }
-        let body = answer::body(response, max_answer).await.map_err(failed(operation))?;
+        let body = outbound::body(response, max_answer).await.map_err(failed(operation))?;
         body.ok_or_else(|| unusable("its answer is too long"))
     }
 

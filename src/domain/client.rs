@@ -41,13 +41,12 @@ use tracing::{Instrument, Span, field};
 
 pub(super) use self::pace::Pace;
 use self::server::{Server, Servers};
-use crate::answer;
 use crate::domain::SourceError;
+use crate::outbound::{self, Limits};
 
 const MAX_BODY: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const TIMEOUT: Duration = Duration::from_secs(10);
+const LIMITS: Limits = Limits { connect: Duration::from_secs(3), whole: Duration::from_secs(10) };
 
 /// The second try comes once to twice this much later, so that those who failed together don't come together again.
 const SECOND_TRY_AFTER: Duration = Duration::from_millis(50);
@@ -88,12 +87,8 @@ struct Failed {
 
 impl Client {
     pub(super) fn new(allow_insecure: bool, pace: Pace) -> Result<Self, SourceError> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+        let mut builder = outbound::client(LIMITS)
             .pool_max_idle_per_host(pace.under_way() / 2)
-            .no_proxy()
-            .user_agent(concat!("reset-gatekeeper/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::custom(move |attempt| follow(attempt, allow_insecure)));
         if !allow_insecure {
             builder = builder.dns_resolver(Arc::new(PublicAddresses));
@@ -147,7 +142,7 @@ impl Client {
         Span::current().record("http.response.status_code", status);
         asked.heard(status, retry_after);
         let headers = std::mem::take(response.headers_mut());
-        let body = answer::body(response, MAX_BODY).await;
+        let body = outbound::body(response, MAX_BODY).await;
         // An answer that breaks off is none, however it began.
         if body.is_ok() {
             asked.answered(status)

@@ -17,18 +17,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
 use super::client::transport;
 use super::client::wait::retry_after;
 use super::{Report, SourceError, Status};
-use crate::answer;
+use crate::outbound::{self, Limits};
 
 const MAX_BODY: usize = 64 << 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const TIMEOUT: Duration = Duration::from_secs(10);
+const LIMITS: Limits = Limits { connect: Duration::from_secs(3), whole: Duration::from_secs(10) };
 
 /// The report of `source` that says `words`, separated by blanks. `None` where they say nothing about the registration.
 pub(super) fn report(source: &'static str, words: &str) -> Option<Report> {
@@ -83,13 +81,7 @@ struct ServiceError {
 
 impl Service {
     pub(super) fn new(url: &str) -> Result<Self, SourceError> {
-        let builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("reset-gatekeeper/", env!("CARGO_PKG_VERSION")));
-        let http = builder.build().map_err(|error| transport(url, error))?;
+        let http = outbound::client(LIMITS).build().map_err(|error| transport(url, error))?;
         let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = parsed.ok_or_else(|| SourceError::Unusable { url: url.to_owned(), what: "no http or https URL" })?;
         Ok(Self { http, url })
@@ -107,7 +99,7 @@ impl Service {
         let request = with_key(self.http.get(asked));
         let response = request.send().await.map_err(|error| transport(url, error))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let body = answer::body(response, MAX_BODY).await.map_err(|error| transport(url, error))?;
+        let body = outbound::body(response, MAX_BODY).await.map_err(|error| transport(url, error))?;
         let body = body.ok_or_else(|| self.unusable("over 64 KiB long"))?;
         if status != StatusCode::OK {
             if let Some(what) = problem(&body) {
