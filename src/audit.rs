@@ -7,8 +7,10 @@ mod chain;
 mod emails;
 mod format;
 mod jsonl;
+mod kept;
 mod link;
 mod segments;
+mod signature;
 mod trace;
 mod verify;
 #[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
@@ -37,7 +39,9 @@ pub(crate) use emails::is_hashed;
 pub use emails::{EmailKey, EmailKeyError, Emails};
 pub use format::{Format, native};
 pub use jsonl::{JsonLines, JsonLinesBuilder, read_log};
+pub use kept::still_holds;
 pub use segments::{LogFile, log_files, segments};
+pub use signature::{PublicKey, PublicKeyError, Signer, SignerError};
 pub use trace::Tracing;
 pub use verify::{Intact, Verifier, VerifyError, verify};
 #[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
@@ -251,7 +255,7 @@ pub enum AuditError {
 /// Where records are kept.
 #[async_trait]
 pub trait AuditSink: Send + Sync + 'static {
-    /// Keeps `records`, in their order, and returns when they are kept for good.
+    /// Keeps `records`, in their order, and returns when they are kept for good. Without any, it tells whether some could be kept now.
     ///
     /// Cancel safe: a record that was handed over may be kept although nobody waits for it any more.
     ///

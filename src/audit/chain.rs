@@ -1,12 +1,14 @@
 //! The chain of an audit log: each line builds on the hash of the one before.
 //!
-//! A line is the record as JSON, followed by `seq` (counting from 1), `prev` (the hash of the line before; of the first, 64 zeros) and `hash`: SHA-256, in
-//! hexadecimal, of the line's bytes before `,"hash"`, which hold `prev`. One changed byte anywhere shows.
+//! A line is the record as JSON, followed by `seq` (counting from 1), `prev` (the hash of the line before; of the first, 64 zeros), in some lines a
+//! [signature](super::signature), and `hash`: SHA-256, in hexadecimal, of the line's bytes before `,"hash"`, which hold `prev`. One changed byte anywhere shows.
+
+use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::Record;
 use super::format::Format;
+use super::{Record, Signer};
 
 const FIRST_PREV: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const HASH_MEMBER: &str = ",\"hash\":\"";
@@ -32,13 +34,24 @@ impl Head {
         Self { seq: 0, hash: FIRST_PREV.to_owned() }
     }
 
-    /// Writes `record` as the next line.
-    pub(super) fn append(&mut self, record: &Record, format: Format, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+    /// Writes `record` as the next line, which signs it and those before it of which there are so many in all.
+    pub(super) fn append(
+        &mut self,
+        record: &Record,
+        format: Format,
+        signs: Option<(&Signer, usize)>,
+        lines: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let start = lines.len();
         format.open(record, self.seq + 1, lines)?;
         serde_json::to_writer(&mut *lines, record)?;
         lines.pop(); // the closing brace
         lines.extend_from_slice(format!(",\"seq\":{},\"prev\":\"{}\"", self.seq + 1, self.hash).as_bytes());
+        if let Some((signer, records)) = signs {
+            lines.extend_from_slice(format!(",\"signs\":{records}").as_bytes());
+            let signature = signer.signature(lines.get(start..).unwrap_or_default()).map_err(io::Error::other)?;
+            lines.extend_from_slice(format!(",\"signature\":\"{signature}\"").as_bytes());
+        }
         let hash = hex::encode(Sha256::digest(lines.get(start..).unwrap_or_default()));
         lines.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}{}\n", format.close()).as_bytes());
         *self = Self { seq: self.seq + 1, hash };

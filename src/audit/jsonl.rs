@@ -1,10 +1,11 @@
 //! Records as lines of JSON in a file, chained by hashes and synced to disk.
 //!
-//! 1. A line is a record and its place in the [chain](Head).
+//! 1. A line is a record and its place in the [chain](Head). With a [signer](JsonLinesBuilder::signer), the last line of each group signs it.
 //! 2. A record counts as kept when the file is synced. Records that wait together, a group, share one sync.
 //! 3. Several processes of one machine may write one file, and it stays one chain: the file is locked while a group is written, and each goes on after what others
 //!    wrote meanwhile. Who can't have the file for three seconds keeps nothing, and says so.
-//! 4. A line that could not be written whole is cut off again before the next writer's turn, so a full disk tears nothing.
+//! 4. A line that could not be written whole is cut off again before the next writer's turn, so a full disk tears nothing. After a failure, who
+//!    asks without a record whether one could be kept has that tried by a file beside the log (`audit.jsonl.probe`), which is removed again.
 //! 5. A partial last line (power was lost or a process killed while it was written, so nobody was answered) is cut off, at the start and at any later time, and said; the
 //!    chain goes on after the last whole line. Where the file got shorter, or goes on with what is no record of ours, nothing is added to it.
 //! 6. Who reads the log back reads up to where it ended between two groups, so that a line that is being written is none that is torn. The file is locked only while its
@@ -18,8 +19,9 @@
 //!    on ([`known_head`](JsonLinesBuilder::known_head)): it says that records are missing, and shows it for good by the number that the new file begins with.
 //!
 //! What a deployment can break: whoever can write the file can cut whole lines off its end, which shows to who has it open, and to others only beside a [`Head`]
-//! kept elsewhere. A file system that does not pass locks on (flock), as some that machines share, breaks the chain. A file may be moved at any time, but that it is
-//! emptied in place, as `copytruncate` does, is damage. A log that is moved while nothing has it open begins anew, unless its head is kept elsewhere.
+//! kept elsewhere ([`still_holds`](crate::audit::still_holds)). It can be written anew as a whole too, which shows there and where the log is signed. A file system that
+//! does not pass locks on (flock), as some that machines share, breaks the chain. A file may be moved at any time, but that it is emptied in place, as `copytruncate` does,
+//! is damage. A log that is moved while nothing has it open begins anew, unless its head is kept elsewhere.
 //! Whoever may read the file can keep it locked, and so stop every reset: let nobody read it who need not. Where the path is a symbolic link, the link is what is
 //! rotated: name the file itself.
 //!
@@ -40,7 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::log::Log;
 use super::chain::Head;
-use crate::audit::{AuditError, AuditSink, Emails, Format, Record};
+use crate::audit::{AuditError, AuditSink, Emails, Format, Record, Signer};
 
 /// How many requests may wait for one sync; more wait for the next.
 const MAX_GROUP: usize = 1024;
@@ -71,6 +73,7 @@ pub struct JsonLinesBuilder {
     rotate_every: Option<Duration>,
     known_head: Option<Head>,
     emails: Emails,
+    signer: Option<Signer>,
 }
 
 impl JsonLinesBuilder {
@@ -109,6 +112,13 @@ impl JsonLinesBuilder {
         self
     }
 
+    /// Signs what is recorded, so that it shows where the log was rewritten as a whole. Nobody does by default.
+    #[must_use]
+    pub fn signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
     /// Opens the log, creating it where it is missing, and goes on with its chain.
     ///
     /// # Errors
@@ -134,6 +144,7 @@ impl JsonLines {
             rotate_at: None,
             rotate_every: None,
             known_head: None,
+            signer: None,
         }
     }
 

@@ -4,20 +4,26 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::chain::Head;
+use super::signature::Signed;
 
 const SEQ: &[u8] = b",\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
+const SIGNS: &[u8] = b",\"signs\":";
+const SIGNATURE: &[u8] = b",\"signature\":\"";
 const HASH: &[u8] = b",\"hash\":\"";
 const END: &[u8] = b"\"";
 const HEX: usize = 64;
+/// The length of 64 bytes in base64.
+const BASE64: usize = 86;
 
-/// The place of a line: `seq`, `prev` and `hash`, which are its record's last members in every format.
+/// The place of a line: `seq`, `prev`, a signature if it has one, and `hash`, which are its record's last members in every format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link<'a> {
     /// From 1 on.
     pub(super) seq: u64,
     pub(super) prev: &'a str,
     pub(super) hash: &'a str,
+    pub(super) signed: Option<Signed<'a>>,
 }
 
 impl<'a> Link<'a> {
@@ -40,13 +46,12 @@ impl<'a> Link<'a> {
         let rest = line.trim_end_matches('}').as_bytes();
         let (rest, hash) = rest.strip_suffix(END)?.split_last_chunk::<HEX>()?;
         let hashed = rest.strip_suffix(HASH)?;
-        let (rest, prev) = hashed.strip_suffix(END)?.split_last_chunk::<HEX>()?;
+        let signed = signed(hashed);
+        let (rest, signed) = signed.map_or((hashed, None), |(rest, signed)| (rest, Some(signed)));
+        let (rest, prev) = rest.strip_suffix(END)?.split_last_chunk::<HEX>()?;
         let rest = rest.strip_suffix(PREV)?;
-        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-        let (rest, seq) = rest.split_at_checked(rest.len() - digits)?;
-        rest.strip_suffix(SEQ)?;
-        let seq = std::str::from_utf8(seq).ok()?.parse().ok().filter(|seq| *seq > 0)?;
-        Some((Self { seq, prev: std::str::from_utf8(prev).ok()?, hash: std::str::from_utf8(hash).ok()? }, hashed))
+        let (_, seq) = numbered(rest, SEQ)?;
+        Some((Self { seq, prev: std::str::from_utf8(prev).ok()?, hash: std::str::from_utf8(hash).ok()?, signed }, hashed))
     }
 
     /// Whether the line builds on `head`.
@@ -70,6 +75,22 @@ impl<'a> Link<'a> {
     }
 }
 
+/// What is signed of the bytes that a line's hash is of, and what comes before that is said.
+fn signed(hashed: &[u8]) -> Option<(&[u8], Signed<'_>)> {
+    let (rest, signature) = hashed.strip_suffix(END)?.split_last_chunk::<BASE64>()?;
+    let content = rest.strip_suffix(SIGNATURE)?;
+    let (rest, records) = numbered(content, SIGNS)?;
+    Some((rest, Signed { records, content, signature }))
+}
+
+/// The number from 1 on with which `text` ends, as the member `name`, and what comes before that.
+fn numbered<'t>(text: &'t [u8], name: &[u8]) -> Option<(&'t [u8], u64)> {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, number) = text.split_at_checked(text.len() - digits)?;
+    let number = std::str::from_utf8(number).ok()?.parse().ok().filter(|number| *number > 0)?;
+    Some((rest.strip_suffix(name)?, number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +109,14 @@ mod tests {
         let link = Link::of(whole.as_bytes()).unwrap();
         assert_eq!((link.seq, link.prev), (17, PREV));
         assert_eq!((link.before(), link.head()), (Head::new(16, PREV), Head::new(17, link.hash)));
+        assert_eq!(link.signed, None);
+        let signature = "A".repeat(86);
+        let content = format!("{start},\"signs\":3");
+        let with_signature = |signature: &str| hashed(&format!("{content},\"signature\":\"{signature}\""), "");
+        let line = with_signature(&signature);
+        let signed = Link::of(line.as_bytes()).unwrap();
+        assert_eq!((signed.seq, signed.prev), (17, PREV));
+        assert_eq!(signed.signed, Some(Signed { records: 3, content: content.as_bytes(), signature: signature.as_bytes() }));
         let inner = hashed(&format!(r#"{{"specversion":"1.0","data":{start}"#), "}");
         assert_eq!(Link::of(inner.as_bytes()).unwrap().seq, 17);
 
@@ -107,6 +136,8 @@ mod tests {
             (with("17", "99999999999999999999"), "a number too large"),
             (with(&PREV[1..], ""), "half a hash before it"),
             (with("\"id\":\"1\"", "\"id\""), "no JSON"),
+            (with_signature(&signature[1..]), "half a signature"),
+            (hashed(&format!("{start},\"signature\":\"{signature}\""), ""), "a signature of no number of records"),
             (String::new(), "nothing"),
         ] {
             assert!(Link::of(bad.as_bytes()).is_err(), "{why}: {bad}");

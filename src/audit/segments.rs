@@ -95,8 +95,10 @@ pub fn log_files(path: &Path) -> io::Result<Vec<LogFile>> {
     match open {
         Ok(_) if is_rotated => {}
         Ok(open) => files.push(LogFile { path: path.to_owned(), open: Some(open) }),
-        Err(error) if error.kind() == ErrorKind::NotFound && !files.is_empty() => {}
-        Err(error) => return Err(error),
+        Err(error) if error.kind() == ErrorKind::NotFound && files.is_empty() => return Err(error),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // Whoever reads it meets the error, and has the others.
+        Err(_) => files.push(LogFile { path: path.to_owned(), open: None }),
     }
     Ok(files)
 }

@@ -2,15 +2,20 @@
 //!
 //! Files are proven in the order of their first records, each as what goes on after another: so a log whose files were moved about is still one chain.
 
+mod chains;
+mod coverage;
 mod scan;
 mod source;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::scan::{Bad, Scan, scan};
+use self::chains::{Chain, Chains};
+use self::coverage::Span;
+use self::scan::{Bad, scan};
 use self::source::{Source, is_of};
 use super::chain::Head;
+use super::signature::PublicKey;
 
 /// What is wrong with an audit log.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,16 @@ pub enum VerifyError {
         line: u64,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// Records are not signed that must be.
+    #[error("{file}: not signed: records {first} to {last}")]
+    Unsigned {
+        /// The log's last file.
+        file: String,
+        /// The number of the first that isn't.
+        first: u64,
+        /// The number of the last before the next that is.
+        last: u64,
     },
 }
 
@@ -73,6 +88,8 @@ impl Intact {
 pub struct Verifier {
     archived: bool,
     kept: Option<(PathBuf, Head)>,
+    public_keys: Vec<PublicKey>,
+    signed_from: u64,
 }
 
 impl Verifier {
@@ -96,47 +113,71 @@ impl Verifier {
         self
     }
 
+    /// Asks for a signature of each record that is valid by `key`, or by another that is named too, as where the key was changed. Without any key, signatures are not
+    /// looked at.
+    #[must_use]
+    pub fn public_key(mut self, key: PublicKey) -> Self {
+        self.public_keys.push(key);
+        self
+    }
+
+    /// The number of the first record that must be signed, of a log that was begun without a key. All by default. Those before are as they were when the first that is
+    /// signed was added, and whatever signature is among them must be valid too.
+    #[must_use]
+    pub const fn signed_from(mut self, seq: u64) -> Self {
+        self.signed_from = seq;
+        self
+    }
+
     /// Proves `files`, each with the files that were rotated out of it, and tells of each chain that they make, and of each file that breaks one.
     pub fn verify<P: AsRef<Path>>(&self, files: &[P]) -> Vec<Result<Intact, VerifyError>> {
+        let (sources, unreadable) = Source::all(files);
         let (mut chains, mut failures) = (Chains::default(), Vec::new());
-        for source in Source::all(files) {
-            let log = source.as_ref().ok().map(|source| source.log);
-            if let Err(error) = source.and_then(|source| self.add(&mut chains, source)) {
-                chains.interrupt(log);
+        for (log, error) in unreadable {
+            chains.leave_gap(log);
+            failures.push(Err(error));
+        }
+        for source in sources {
+            let log = source.log;
+            if let Err(error) = self.add(&mut chains, source) {
+                match error {
+                    VerifyError::Unreadable { .. } => chains.leave_gap(log),
+                    VerifyError::Broken { .. } | VerifyError::Unsigned { .. } => chains.interrupt(log),
+                }
                 failures.push(Err(error));
             }
         }
-        failures.into_iter().chain(chains.whole.into_iter().map(|chain| self.end(chain))).collect()
+        let whole = std::mem::take(&mut chains.whole);
+        failures.into_iter().chain(whole.into_iter().map(|chain| self.end(&chains, chain))).collect()
     }
 
     /// Adds a file to the chain that it goes on with. One that breaks it ends it.
     fn add(&self, chains: &mut Chains, source: Source) -> Result<(), VerifyError> {
         let (path, log) = (source.path.clone(), source.log);
         let broken = |line, what| VerifyError::Broken { file: path.display().to_string(), line, what };
-        let unreadable = |source| VerifyError::Unreadable { file: path.display().to_string(), source };
-        if chains.broken.contains(&log) {
+        if chains.is_broken(log) {
             return Ok(());
         }
         let before = source.first.as_ref().map_err(|what| broken(1, what))?;
-        let Some(mut chain) = chains.take(before.as_ref(), log, self.archived).map_err(|what| broken(1, what))? else { return Ok(()) };
-        let kept = self.kept.as_ref().map(|(_, head)| head);
-        let Scan { head, kept, lines } = source.read().map_err(unreadable).and_then(|file| {
-            scan(file, chain.head, kept).map_err(|bad| match bad {
-                Bad::Line { line, what } => broken(line, what),
-                Bad::Io(error) => unreadable(error),
-            })
-        })?;
-        chain.kept = chain.kept.or_else(|| kept.map(|(line, head)| (path.clone(), line, head)));
-        (chain.head, chain.last_lines) = (head, lines);
-        chain.files.push(path);
-        chain.logs.push(log);
-        chains.whole.push(chain);
-        Ok(())
+        let Some(mut chain) = chains.take(before.as_ref(), log, self).map_err(|what| broken(1, what))? else { return Ok(()) };
+        match source.read().map_err(Bad::Io).and_then(|file| scan(file, &chain, self)) {
+            Ok(found) => {
+                chain.extend(path, log, found);
+                chains.whole.push(chain);
+                Ok(())
+            }
+            Err(Bad::Line { line, what }) => Err(broken(line, what)),
+            Err(Bad::Io(source)) => {
+                chains.put_back(chain);
+                Err(VerifyError::Unreadable { file: path.display().to_string(), source })
+            }
+        }
     }
 
-    /// Compares the end of a chain to what was kept of it.
-    fn end(&self, chain: Chain) -> Result<Intact, VerifyError> {
+    /// Compares the end of a chain to what was kept of it, and to what is signed.
+    fn end(&self, chains: &Chains, chain: Chain) -> Result<Intact, VerifyError> {
         let broken = |file: &Path, line, what| Err(VerifyError::Broken { file: file.display().to_string(), line, what });
+        let (has_gap, last) = (chains.has_gap(&chain), chain.files.last().map_or(Path::new(""), PathBuf::as_path));
         let of_log = self.kept.as_ref().filter(|(log, _)| chain.files.iter().any(|file| is_of(log, file)));
         match (&chain.kept, of_log) {
             (Some((file, line, head)), Some((_, kept))) if head != kept => {
@@ -146,80 +187,17 @@ impl Verifier {
                 let file = chain.files.first().map_or(Path::new(""), PathBuf::as_path);
                 return broken(file, 1, "it does not follow the record that was kept");
             }
-            (None, Some((_, kept))) if kept.seq > chain.head.seq => {
-                let (file, line) = (chain.files.last().map_or(Path::new(""), PathBuf::as_path), chain.last_lines + 1);
-                return broken(file, line, "records are missing from here on");
+            (None, Some((_, kept))) if kept.seq > chain.head.seq && !has_gap => {
+                return broken(last, chain.last_lines + 1, "records are missing from here on");
             }
             _ => {}
         }
+        if let Some(Span { first, last: end }) = chain.signed.missing(chain.head.seq).filter(|_| !self.public_keys.is_empty()) {
+            return Err(VerifyError::Unsigned { file: last.display().to_string(), first, last: end });
+        }
         let is_end_known = chain.kept.is_some_and(|(_, _, head)| self.kept.as_ref().is_some_and(|(_, kept)| head == *kept));
-        Ok(Intact { files: chain.files, first: chain.first, head: chain.head, is_end_known })
-    }
-}
-
-/// Some files that go on after each other.
-struct Chain {
-    files: Vec<PathBuf>,
-    /// Those of the named logs that the files are of.
-    logs: Vec<usize>,
-    first: u64,
-    /// What its first line builds on.
-    before: Head,
-    head: Head,
-    last_lines: u64,
-    /// File, line and end of the record that has the number of the one that was kept.
-    kept: Option<(PathBuf, u64, Head)>,
-}
-
-impl Chain {
-    fn after(head: Head) -> Self {
-        Self {
-            files: Vec::new(),
-            logs: Vec::new(),
-            first: head.seq.saturating_add(1),
-            before: head.clone(),
-            head,
-            last_lines: 0,
-            kept: None,
-        }
-    }
-}
-
-/// The chains that were found so far.
-#[derive(Default)]
-struct Chains {
-    whole: Vec<Chain>,
-    /// The logs of which a bad line is known.
-    broken: Vec<usize>,
-    /// Whether a file is broken or can't be read, so that others have nothing to go on after.
-    is_interrupted: bool,
-}
-
-impl Chains {
-    /// A log is no more intact where one of its files isn't.
-    fn interrupt(&mut self, log: Option<usize>) {
-        self.is_interrupted = true;
-        self.broken.extend(log);
-        self.whole.retain(|chain| log.is_none_or(|log| !chain.logs.contains(&log)));
-    }
-
-    /// The chain that a file of the log `log` goes on with, which begins after `before`. `None` where that is one that is broken.
-    fn take(&mut self, before: Option<&Head>, log: usize, archived: bool) -> Result<Option<Chain>, &'static str> {
-        let same_log = self.whole.iter().position(|chain| chain.logs.contains(&log));
-        let follows = match before {
-            Some(before) => self.whole.iter().position(|chain| chain.head == *before),
-            None => same_log,
-        };
-        let start = Head::start();
-        let before = before.unwrap_or(&start);
-        let may_begin = (*before == start && same_log.is_none()) || (archived && self.whole.is_empty() && !self.is_interrupted);
-        match follows {
-            Some(at) => Ok(Some(self.whole.swap_remove(at))),
-            None if may_begin => Ok(Some(Chain::after(before.clone()))),
-            // After a file that is broken, or is missing as was told.
-            None if self.is_interrupted => Ok(None),
-            None => Err("the records before it are missing"),
-        }
+        let first = chain.before.seq.saturating_add(1);
+        Ok(Intact { files: chain.files, first, head: chain.head, is_end_known })
     }
 }
 
@@ -251,15 +229,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.jsonl");
         let (mut head, mut lines) = (Head::start(), Vec::new());
-        head.append(&record("/one"), Format::Native, &mut lines).unwrap();
+        head.append(&record("/one"), Format::Native, None, &mut lines).unwrap();
         let (mut forged_head, mut forged) = (head.clone(), lines.clone());
-        head.append(&record("/two"), Format::Native, &mut lines).unwrap();
+        head.append(&record("/two"), Format::Native, None, &mut lines).unwrap();
         let third = lines.len();
-        head.append(&record("/three"), Format::Native, &mut lines).unwrap();
+        head.append(&record("/three"), Format::Native, None, &mut lines).unwrap();
         std::fs::write(&file, &lines).unwrap();
         assert_eq!(verify(&file).unwrap(), 3);
 
-        forged_head.append(&record("/other"), Format::Native, &mut forged).unwrap();
+        forged_head.append(&record("/other"), Format::Native, None, &mut forged).unwrap();
         forged.extend_from_slice(&lines[third..]);
         std::fs::write(&file, &forged).unwrap();
         assert!(matches!(verify(&file), Err(VerifyError::Broken { line: 3, .. })));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use reset_gatekeeper::audit::{Head, Intact, Verifier, VerifyError};
+use reset_gatekeeper::audit::{Head, Intact, PublicKey, Verifier, VerifyError};
 
 use self::show::Show;
 use super::{Failure, chain, configuration, stores};
@@ -30,6 +30,12 @@ pub(crate) struct Verify {
     /// The configuration whose [state] knows how far its log had got: without it, lines cut off the end don't show
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The public key, as PEM, of what the log is signed with: without it, a log that was rewritten as a whole doesn't show. Again for a log whose key was changed
+    #[arg(long = "public-key", value_name = "FILE")]
+    public_keys: Vec<PathBuf>,
+    /// The number of the first record that must be signed, of a log that is older than its key
+    #[arg(long, value_name = "NUMBER", requires = "public_keys")]
+    signed_from: Option<u64>,
     /// The oldest files are kept elsewhere, so the chain need not begin with the first record
     #[arg(long)]
     archived: bool,
@@ -48,6 +54,12 @@ impl Verify {
     /// Exits with the worst: unreadable over broken over intact.
     async fn run(self) -> Result<ExitCode, Failure> {
         let mut verifier = Verifier::new().archived(self.archived);
+        for file in &self.public_keys {
+            verifier = verifier.public_key(public_key(file)?);
+        }
+        if let Some(seq) = self.signed_from {
+            verifier = verifier.signed_from(seq);
+        }
         if let Some(config) = &self.config
             && let Some((log, head)) = kept(config).await?
         {
@@ -81,8 +93,18 @@ impl Verify {
         } else {
             ""
         };
-        format!("{log}{older}: intact, {} records{begins}{unchecked}", intact.records())
+        let signed = match (self.public_keys.is_empty(), self.signed_from) {
+            (true, _) => String::new(),
+            (false, None) => ", signed".to_owned(),
+            (false, Some(seq)) => format!(", signed from number {seq} on"),
+        };
+        format!("{log}{older}: intact, {} records{begins}{signed}{unchecked}", intact.records())
     }
+}
+
+fn public_key(file: &Path) -> Result<PublicKey, Failure> {
+    let key = std::fs::read_to_string(file).map_err(|error| Failure::new(file.display(), error))?;
+    PublicKey::from_pem(&key).map_err(|error| Failure::new(file.display(), error))
 }
 
 /// The log of a configuration, and how far it had got.

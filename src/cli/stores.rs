@@ -1,10 +1,12 @@
 //! What a site keeps, opened: its state, its directory and its audit log, and what a gatekeeper over them begins with.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reset_gatekeeper::account::{Directory, DirectoryError, HttpDirectory, Overlay, PostgresDirectory, SqliteDirectory};
-use reset_gatekeeper::audit::JsonLines;
+use reset_gatekeeper::audit::{Head, JsonLines, still_holds};
 use reset_gatekeeper::config::{Config, StateStore, Store, Stores};
 use reset_gatekeeper::{Gatekeeper, GatekeeperBuilder, State, SystemClock};
 use tokio::task::JoinHandle;
@@ -80,6 +82,9 @@ pub(super) async fn audit_log(config: &Config, stores: &Stores, state: State) ->
     // Before the log is opened, which others may write meanwhile.
     let kept = state.audit_head(&stores.audit).await?;
     let mut log = JsonLines::builder(&stores.audit).format(settings.format).emails(settings.emails);
+    if let Some(signer) = settings.signer {
+        log = log.signer(signer);
+    }
     if let Some(bytes) = stores.rotate_at {
         log = log.rotate_at(bytes);
     }
@@ -91,13 +96,10 @@ pub(super) async fn audit_log(config: &Config, stores: &Stores, state: State) ->
     }
     let audit = log.open().await?;
     let mut heads = audit.heads();
-    let is_lost = kept.is_some_and(|kept| {
-        let head = heads.borrow();
-        kept.seq > head.seq || (kept.seq == head.seq && kept.hash != head.hash)
-    });
-    if is_lost {
-        // What was kept stays, and proves it, until the log goes on under another name.
-        tracing::error!(file = %stores.audit.display(), "records are missing from the end of the audit log: lines were cut off, or it was replaced");
+    if let Some(kept) = kept.filter(|kept| *kept != *heads.borrow())
+        && !is_held(&stores.audit, kept).await
+    {
+        // What was kept stays and proves it, until the log is moved away or goes on under another name.
         return Ok((audit, None));
     }
     let file = stores.audit.clone();
@@ -110,6 +112,26 @@ pub(super) async fn audit_log(config: &Config, stores: &Stores, state: State) ->
         }
     });
     Ok((audit, Some(keeping)))
+}
+
+/// Whether the log at `file` has the record that `kept` is the end of. It says so where not.
+async fn is_held(file: &Path, kept: Head) -> bool {
+    let (seq, log) = (kept.seq, file.to_owned());
+    let held = tokio::task::spawn_blocking(move || still_holds(&log, &kept)).await;
+    match held.map_err(io::Error::other).flatten() {
+        Ok(true) => true,
+        Ok(false) => {
+            let what = "records are missing from the end of the audit log, or it was rewritten or replaced: the one that it ended in is there no more; \
+                        `audit verify --config` proves it until the log is moved away with its rotated files";
+            tracing::error!(file = %file.display(), seq, "{what}");
+            false
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(file = %file.display(), seq, error, "whether the audit log has the record that it ended in is not known");
+            false
+        }
+    }
 }
 
 /// Waits for the last head of a log that nobody uses any more.

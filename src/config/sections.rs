@@ -343,6 +343,8 @@ pub(super) struct AuditSection {
     pub(super) format: Format,
     pub(super) emails: Emails,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signing_key_file: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) webhook: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) webhook_format: Option<WebhookFormat>,
@@ -363,6 +365,7 @@ impl Default for AuditSection {
             file: PathBuf::from("audit.jsonl"),
             format: Format::Native,
             emails: Emails::Plain,
+            signing_key_file: None,
             webhook: None,
             webhook_format: None,
             risc_issuer: None,

@@ -95,6 +95,41 @@ async fn logs_that_are_proven_together_stay_apart() {
     assert_eq!(audit(&["verify"], &[place.file()]).status.code(), Some(1));
 }
 
+/// What comes before and after it is told, whichever it is, and a bad line besides.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    let files = rotated(&place).await;
+    let (last, newest) = (files.len() - 1, place.file());
+    let first = |file: &Path| file.to_str().unwrap().rsplit_once('.').unwrap().1.parse::<u64>().unwrap();
+    let before = first(&files[3]) - 1;
+    // A folder is no file, to root neither.
+    std::fs::rename(&files[3], place.path("away")).unwrap();
+    std::fs::create_dir(&files[3]).unwrap();
+    let unreadable = format!("{} can't be read", files[3].display());
+    let intact = [
+        format!("{} and 2 files before it: intact, {before} records\n", files[2].display()),
+        format!("and {} files before it: intact, {} records from number {} on\n", last - 4, 41 - first(&files[4]), first(&files[4])),
+    ];
+    for named in [vec![newest.clone()], files.iter().rev().cloned().collect()] {
+        let output = audit(&["verify"], &named);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(&unreadable) && intact.iter().all(|told| said(&output).contains(told)), "{}", said(&output));
+    }
+    std::fs::remove_file(&newest).unwrap();
+    std::os::unix::fs::symlink(&newest, &newest).unwrap();
+    let output = audit(&["verify"], &[place.file()]);
+    assert_eq!(output.status.code(), Some(2));
+    for told in [&unreadable, &format!("{} can't be read", newest.display()), &intact[0], &format!("{} and ", files[last - 1].display())] {
+        assert!(said(&output).contains(told), "{told}: {}", said(&output));
+    }
+    replace(&files[5], "a@example.com", "b@example.com");
+    let output = audit(&["verify"], &[newest]);
+    assert_eq!(output.status.code(), Some(2));
+    let bad = format!("{}:1: its hash does not fit its content\n", files[5].display());
+    assert!(said(&output).contains(&unreadable) && said(&output).contains(&bad), "{}", said(&output));
+}
+
 /// What a state keeps of the end is proven of the right file.
 #[tokio::test]
 async fn the_end_that_was_kept_must_be_there() {

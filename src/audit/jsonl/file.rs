@@ -1,7 +1,7 @@
 //! One file of a log: locked, and read from its ends.
 
 use std::fs::{File, Metadata, TryLockError};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use super::log::Unkept;
 use crate::audit::chain::Head;
 use crate::audit::format::is_beginning;
 use crate::audit::link::Link;
+
+/// As many bytes as a record seldom has.
+const PROBE: usize = 16 << 10;
 
 /// How often and how many times it is looked whether another writer has let go of the file: for three seconds or so, which is less than anybody waits for a record.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
@@ -78,6 +81,21 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Proves that a record could be written to the log at `path`, by a file beside it: in the log itself, whoever reads along would find what is no record.
+pub(super) fn probe(path: &Path) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".probe");
+    let probe = path.with_file_name(name);
+    // Whoever may write the folder could have made the name lead elsewhere.
+    match std::fs::remove_file(&probe) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let written = File::create_new(&probe).and_then(|mut file| file.write_all(&[0; PROBE]).and_then(|()| file.sync_all()));
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed)
+}
+
 /// The whole line that begins at `start`, without its end. `None` where there is none.
 pub(super) fn line_from(mut file: &File, start: u64) -> io::Result<Option<Vec<u8>>> {
     file.seek(SeekFrom::Start(start))?;
@@ -102,6 +120,8 @@ pub(super) struct End {
     pub(super) length: u64,
     /// `None` where it has none.
     pub(super) head: Option<Head>,
+    /// Whether its last record is signed.
+    pub(super) is_signed: bool,
     /// The length of a partial line after them.
     torn: u64,
 }
@@ -136,14 +156,12 @@ pub(super) fn end(mut file: &File, path: &Path, known: u64) -> Result<End, Unkep
     }
     let (lines, torn) = tail.split_at(whole);
     let last = lines.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
-    let head = match last.map(Link::of).transpose() {
-        Ok(link) => link.map(|link| link.head()),
-        Err(what) => return Err(damaged(path, &format!("its last line: {what}"))),
-    };
+    let link = last.map(Link::of).transpose().map_err(|what| damaged(path, &format!("its last line: {what}")))?;
+    let (head, is_signed) = (link.map(|link| link.head()), link.is_some_and(|link| link.signed.is_some()));
     // Another program's file, named by mistake, must not lose its end. A file system may leave zeros where it had no time to write.
     if !is_beginning(torn) && torn.iter().any(|byte| *byte != 0) {
         return Err(damaged(path, "it ends in a partial line that is no record"));
     }
     let torn = torn.len() as u64;
-    Ok(End { length: start + tail.len() as u64 - torn, head, torn })
+    Ok(End { length: start + tail.len() as u64 - torn, head, is_signed, torn })
 }

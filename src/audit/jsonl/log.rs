@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::file::{damaged, end, failed, line_from, lock, sync_folder};
+use super::file::{damaged, end, failed, line_from, lock, probe, sync_folder};
 use super::rotation::First;
 use super::{JsonLinesBuilder, MAX_GROUP, Waiting};
 use crate::audit::chain::Head;
@@ -40,6 +40,8 @@ pub(super) struct Log {
     pub(super) first: Option<First>,
     /// Whether a failed write may have left something behind `length`. The file then stays locked: who built on a line that was never synced could lose it.
     pub(super) torn: bool,
+    /// Whether the last write failed.
+    pub(super) is_failing: bool,
     /// Whether it was said that the file can't be rotated.
     pub(super) is_stuck: bool,
 }
@@ -50,6 +52,12 @@ impl Log {
         let file = super::rotation::open_locked(path)?;
         let end = end(&file, path, 0)?;
         end.repair(&file, path)?;
+        if end.is_signed && settings.signer.is_none() {
+            tracing::error!(
+                file = %path.display(),
+                "the audit log is signed, and this process has no key: what it records is not, as `audit verify --public-key` will show"
+            );
+        }
         let head = match end.head {
             Some(head) => head,
             None => head_before(path, settings.known_head.as_ref())?,
@@ -58,7 +66,7 @@ impl Log {
         // The file's name must be as durable as its content.
         sync_folder(path).map_err(failed("syncing the folder of", path))?;
         file.unlock().map_err(failed("unlocking", path))?;
-        Ok(Self { settings, file, length: end.length, head, first: None, torn: false, is_stuck: false })
+        Ok(Self { settings, file, length: end.length, head, first: None, torn: false, is_failing: false, is_stuck: false })
     }
 
     /// Keeps what waits, group by group, until the last sender is gone.
@@ -122,7 +130,7 @@ impl Log {
 
     /// Writes and syncs `records`, or leaves nothing of them before the next. A group stays in one file.
     fn append(&mut self, records: &[&Record]) -> Result<(), Unkept> {
-        let Some(first) = records.first() else { return Ok(()) };
+        let Some(first) = records.first() else { return self.prove_writable() };
         let (mut lines, mut head) = self.lines(records)?;
         if self.is_due(lines.len() as u64, first.time) {
             self.rotate()?;
@@ -132,8 +140,10 @@ impl Log {
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             self.torn = self.file.set_len(self.length).is_err();
+            self.is_failing = true;
             return Err(failed("writing", &self.settings.path)(error));
         }
+        self.is_failing = false;
         if self.length == 0 {
             self.first = Some(First { seq: self.head.seq.saturating_add(1), time: first.time });
         }
@@ -141,12 +151,22 @@ impl Log {
         Ok(())
     }
 
-    /// `records` as the next lines, and the head after them.
+    /// Tries whether a write would go well again, for who asks without a record: after one that failed, nobody may be let through to bring the next.
+    fn prove_writable(&mut self) -> Result<(), Unkept> {
+        if self.is_failing {
+            probe(&self.settings.path).map_err(failed("writing beside", &self.settings.path))?;
+            self.is_failing = false;
+        }
+        Ok(())
+    }
+
+    /// `records` as the next lines, signed by the last of them, and the head after them.
     fn lines(&self, records: &[&Record]) -> Result<(Vec<u8>, Head), Unkept> {
+        let JsonLinesBuilder { path, format, emails, signer, .. } = &self.settings;
         let (mut lines, mut head) = (Vec::new(), self.head.clone());
-        for record in records {
-            let appended = head.append(&self.settings.emails.masked(record), self.settings.format, &mut lines);
-            appended.map_err(|error| failed("writing", &self.settings.path)(error.into()))?;
+        for (after, record) in (0..records.len()).rev().zip(records) {
+            let signs = signer.as_ref().filter(|_| after == 0).map(|signer| (signer, records.len()));
+            head.append(&emails.masked(record), *format, signs, &mut lines).map_err(failed("writing", path))?;
         }
         Ok((lines, head))
     }

@@ -5,9 +5,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::super::chain::Head;
-use super::super::jsonl::MAX_LINE;
-use super::super::link::Link;
+use super::Verifier;
+use super::chains::Chain;
+use super::coverage::{Coverage, Span};
+use crate::audit::Head;
+use crate::audit::jsonl::MAX_LINE;
+use crate::audit::link::Link;
 
 /// How much a thread looks through at a time.
 const BLOCK: u64 = 512 << 10;
@@ -29,6 +32,7 @@ pub(super) struct Scan {
     pub(super) head: Head,
     /// The line of the record that has the number of the one that was kept, and its end.
     pub(super) kept: Option<(u64, Head)>,
+    pub(super) signed: Coverage,
     pub(super) lines: u64,
 }
 
@@ -39,18 +43,19 @@ struct Found {
     /// What its first line builds on, and what comes after its last good one.
     ends: Option<(Head, Head)>,
     kept: Option<(u64, Head)>,
+    signed: Vec<Span>,
     bad: Option<&'static str>,
 }
 
 type Answer = io::Result<Found>;
 
-/// Proves that the lines of `file` go on after `head`, each after the one before.
-pub(super) fn scan(file: impl Read + Send, head: Head, kept: Option<&Head>) -> Result<Scan, Bad> {
-    let mut scan = Scan { head, kept: None, lines: 0 };
+/// Proves that the lines of `file` go on after `chain`, each after the one before, as `asked`.
+pub(super) fn scan(file: impl Read + Send, chain: &Chain, asked: &Verifier) -> Result<Scan, Bad> {
+    let mut scan = Scan { head: chain.head.clone(), kept: None, signed: chain.signed, lines: 0 };
     let mut blocks = Blocks { file, rest: Vec::new(), is_done: false };
     let Some(first) = blocks.next() else { return Ok(scan) };
     if blocks.is_done {
-        scan.add(first.map(|block| looked_through(&block, kept)))?;
+        scan.add(first.map(|block| looked_through(&block, asked)))?;
         return Ok(scan);
     }
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
@@ -59,7 +64,7 @@ pub(super) fn scan(file: impl Read + Send, head: Head, kept: Option<&Head>) -> R
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| look_through(&queue, kept));
+            scope.spawn(|| look_through(&queue, asked));
         }
         scope.spawn(move || {
             for block in std::iter::once(first).chain(blocks) {
@@ -77,11 +82,11 @@ pub(super) fn scan(file: impl Read + Send, head: Head, kept: Option<&Head>) -> R
 
 type Work = (io::Result<Vec<u8>>, SyncSender<Answer>);
 
-fn look_through(queue: &Mutex<Receiver<Work>>, kept: Option<&Head>) {
+fn look_through(queue: &Mutex<Receiver<Work>>, asked: &Verifier) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok((block, answer)) = next() {
         // Nobody may ask for it any more.
-        drop(answer.send(block.map(|block| looked_through(&block, kept))));
+        drop(answer.send(block.map(|block| looked_through(&block, asked))));
     }
 }
 
@@ -97,6 +102,7 @@ impl Scan {
             self.head = after;
         }
         self.kept = self.kept.take().or_else(|| found.kept.map(|(line, head)| (self.lines + line, head)));
+        found.signed.into_iter().for_each(|span| self.signed.add(span));
         self.lines += found.lines;
         found.bad.map_or(Ok(()), |what| bad(self.lines, what))
     }
@@ -104,30 +110,43 @@ impl Scan {
 
 const NO_SUCCESSOR: &str = "it does not follow the line before";
 
-fn looked_through(block: &[u8], kept: Option<&Head>) -> Found {
+fn looked_through(block: &[u8], asked: &Verifier) -> Found {
     let mut found = Found::default();
     let (mut first, mut last) = (None, None::<Link<'_>>);
     for line in lines(block) {
-        let link = match line.strip_suffix(b"\n").ok_or("a partial line").and_then(Link::of) {
-            Ok(link) if last.is_none_or(|last| link.seq - 1 == last.seq && link.prev == last.hash) => link,
-            Ok(_) => {
-                found.bad = Some(NO_SUCCESSOR);
-                break;
-            }
+        let link = match proven(line, last, asked) {
+            Ok(link) => link,
             Err(what) => {
                 found.bad = Some(what);
                 break;
             }
         };
         found.lines += 1;
-        if kept.is_some_and(|kept| kept.seq == link.seq) {
+        if asked.kept.as_ref().is_some_and(|(_, kept)| kept.seq == link.seq) {
             found.kept = Some((found.lines, link.head()));
+        }
+        if let Some(signed) = link.signed.filter(|_| !asked.public_keys.is_empty()) {
+            found.signed.push(Span { first: link.seq.saturating_sub(signed.records - 1), last: link.seq });
         }
         first = first.or(Some(link));
         last = Some(link);
     }
     found.ends = first.zip(last).map(|(first, last)| (first.before(), last.head()));
     found
+}
+
+/// The place of `line`, which is to come after `last`.
+fn proven<'l>(line: &'l [u8], last: Option<Link<'_>>, asked: &Verifier) -> Result<Link<'l>, &'static str> {
+    let link = line.strip_suffix(b"\n").ok_or("a partial line").and_then(Link::of)?;
+    if last.is_some_and(|last| link.seq - 1 != last.seq || link.prev != last.hash) {
+        return Err(NO_SUCCESSOR);
+    }
+    match &link.signed {
+        Some(signed) if !asked.public_keys.is_empty() && !signed.is_by(&asked.public_keys) => {
+            Err("its signature is valid by none of the public keys")
+        }
+        _ => Ok(link),
+    }
 }
 
 /// The lines of `block`, with their ends.

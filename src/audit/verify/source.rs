@@ -24,15 +24,15 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The files of `logs`, each once, in the order of their first records.
-    pub(super) fn all<P: AsRef<Path>>(logs: &[P]) -> Vec<Result<Self, VerifyError>> {
+    /// The files of `logs`, each once, in the order of their first records; and what of which log can't be read.
+    pub(super) fn all<P: AsRef<Path>>(logs: &[P]) -> (Vec<Self>, Vec<(usize, VerifyError)>) {
         let unreadable = |path: &Path, source| VerifyError::Unreadable { file: path.display().to_string(), source };
-        let (mut sources, mut seen) = (Vec::new(), Vec::new());
+        let (mut sources, mut failures, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for (log, path) in logs.iter().map(AsRef::as_ref).enumerate() {
             let files = match log_files(path) {
                 Ok(files) => files,
                 Err(error) => {
-                    sources.push(Err(unreadable(path, error)));
+                    failures.push((log, unreadable(path, error)));
                     continue;
                 }
             };
@@ -41,12 +41,15 @@ impl Source {
                 let place = path.canonicalize().unwrap_or_else(|_| path.clone());
                 if !seen.contains(&place) {
                     seen.push(place);
-                    sources.push(Self::open(file, log).map_err(|error| unreadable(&path, error)));
+                    match Self::open(file, log) {
+                        Ok(source) => sources.push(source),
+                        Err(error) => failures.push((log, unreadable(&path, error))),
+                    }
                 }
             }
         }
-        sources.sort_by_key(|source| source.as_ref().map_or(0, Self::order));
-        sources
+        sources.sort_by_key(Self::order);
+        (sources, failures)
     }
 
     fn open(file: LogFile, log: usize) -> io::Result<Self> {
