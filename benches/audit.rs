@@ -3,6 +3,8 @@
 //! 1. Group commit: 64 writers that each wait for a record to be on the disk before they have the next, through `JsonLines`, beside 64 that write and sync
 //!    each line for itself, in turn. Both keep the same records in files of one folder, and take turns.
 //! 2. Proof: a log of a million records, beside SHA-256 alone over its lines by one thread.
+//! 3. Delivery: a log pushed to a receiver on loopback, beside the same bodies posted by a bare client in the same order: one after another where all are about one
+//!    account, 32 at once where they are about many. They take turns.
 //!
 //! The folder is that of the build, so a build on a disk measures that disk. Nothing is asserted but that every record is kept.
 
@@ -14,8 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reset_gatekeeper::audit::{AuditSink, JsonLines, Record, read_log, verify};
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reset_gatekeeper::State;
+use reset_gatekeeper::audit::{AuditSink, Format, JsonLines, Record, Webhook, WebhookSecret, read_log, verify};
 use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -24,6 +33,7 @@ const WRITERS: usize = 64;
 const ROUNDS: u64 = 3;
 const ROUND: Duration = Duration::from_secs(3);
 const PROVEN: usize = 1_000_000;
+const DELIVERED: usize = 20_000;
 
 fn main() -> Result<(), Failure> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
@@ -37,7 +47,11 @@ fn main() -> Result<(), Failure> {
     println!("{:34} {group:12.0} records/s", "64 writers, group commit");
     println!("{:34} {single:12.0} records/s", "64 writers, a sync for each record");
     println!("{:34} {:12.1} (goal 80)", "ratio", group / single);
-    runtime.block_on(proof(&folder.path().join("proven.jsonl")))
+    runtime.block_on(proof(&folder.path().join("proven.jsonl")))?;
+    for (accounts, at_once) in [(1, 1), (10_000, 32)] {
+        runtime.block_on(delivery(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?.path(), accounts, at_once))?;
+    }
+    Ok(())
 }
 
 /// How many in how much time.
@@ -146,4 +160,68 @@ async fn proof(file: &Path) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Takes everything, and counts it.
+struct Receiver {
+    url: String,
+    taken: watch::Receiver<usize>,
+}
+
+impl Receiver {
+    async fn start() -> Result<Self, Failure> {
+        let (count, taken) = watch::channel(0);
+        let take = move |_: Bytes| {
+            count.send_modify(|count| *count += 1);
+            async { StatusCode::NO_CONTENT }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        tokio::spawn(async { axum::serve(listener, Router::new().fallback(take)).await });
+        Ok(Self { url, taken })
+    }
+}
+
+async fn delivery(folder: &Path, accounts: usize, at_once: usize) -> Result<(), Failure> {
+    let file = folder.join("audit.jsonl");
+    let (log, record) = (JsonLines::open(&file).await?, record()?);
+    let about = |number: usize| {
+        let mut record = record.clone();
+        record.account.iter_mut().for_each(|account| account.id = (number % accounts).to_string().as_str().into());
+        record
+    };
+    log.record((0..DELIVERED).map(about).collect()).await?;
+    let lines: Vec<String> = std::fs::read_to_string(&file)?.lines().map(str::to_owned).collect();
+    let (mut delivered, mut posted) = (Rate::default(), Rate::default());
+    for round in 0..ROUNDS {
+        delivered.add(pushed(&file, &log, &folder.join(format!("{round}.db"))).await?);
+        posted.add(bare(lines.clone(), at_once).await?);
+    }
+    let (delivered, posted) = (delivered.a_second(), posted.a_second());
+    println!(
+        "{:34} {delivered:12.0} records/s; a bare client, {at_once} at once: {posted:.0}; ratio {:.2}",
+        format!("delivery, {accounts} accounts"),
+        delivered / posted
+    );
+    Ok(())
+}
+
+async fn pushed(file: &Path, log: &JsonLines, state: &Path) -> Result<Rate, Failure> {
+    let (mut receiver, state) = (Receiver::start().await?, State::open(state).await?);
+    let webhook = Webhook::new(&receiver.url, WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?, Format::Native)?;
+    let start = now();
+    let delivering = webhook.start(file, log.heads(), state)?;
+    receiver.taken.wait_for(|taken| *taken >= DELIVERED).await?;
+    let time = start.elapsed();
+    drop(delivering);
+    Ok(Rate { count: DELIVERED as u64, time })
+}
+
+async fn bare(bodies: Vec<String>, at_once: usize) -> Result<Rate, Failure> {
+    let receiver = Receiver::start().await?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let start = now();
+    let posts = stream::iter(bodies).map(|body| http.post(&receiver.url).header("content-type", "application/json").body(body).send());
+    posts.buffer_unordered(at_once).try_for_each(async |answer| answer.error_for_status().map(drop)).await?;
+    Ok(Rate { count: DELIVERED as u64, time: start.elapsed() })
 }

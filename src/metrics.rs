@@ -1,24 +1,5 @@
 //! What is counted and timed, through the facade of the crate `metrics`: a gatekeeper counts into whichever recorder its process has installed before it was built.
-//!
-//! | metric | kind | labels | what |
-//! |---|---|---|---|
-//! | `reset_gatekeeper_verdicts_total` | counter | `verdict`, `reason`, `enforced` | verdicts, by the first reason; `none` where none holds |
-//! | `reset_gatekeeper_verdict_seconds` | histogram | | from the reading of whom a request is for to the verdict's record |
-//! | `reset_gatekeeper_unavailable_total` | counter | `part` | recovery requests without a verdict, since the `directory` or the `audit` failed |
-//! | `reset_gatekeeper_cache_lookups_total` | counter | `outcome` | domains that were looked up, by what answered: `fresh`, `asked`, `stale`, `failed` |
-//! | `reset_gatekeeper_live_checks_total` | counter | `source`, `outcome` | questions to a source: `answered`, `failed` |
-//! | `reset_gatekeeper_live_check_seconds` | histogram | `source` | how long each took |
-//! | `reset_gatekeeper_breaker_open` | gauge | `server` | 1 from when a server that fails is left alone until it answers |
-//! | `reset_gatekeeper_audit_seconds` | histogram | | how long a record took to be kept, group and sync included |
-//! | `reset_gatekeeper_audit_failures_total` | counter | | records that were not kept |
-//! | `reset_gatekeeper_webhook_lag` | gauge | | records that the webhook has not taken yet |
-//! | `reset_gatekeeper_sweep_accounts` | gauge | | accounts that the sweep went through so far, or in all |
-//! | `reset_gatekeeper_sweep_domains` | gauge | | domains that they hang on |
-//! | `reset_gatekeeper_sweep_looked` | gauge | | domains that this round looked at |
-//! | `reset_gatekeeper_sweep_due` | gauge | | domains that are due |
-//! | `reset_gatekeeper_sweep_found_total` | counter | `reason` | domains that were found to have lapsed or changed hands |
-//! | `reset_gatekeeper_sweep_unverified_total` | counter | `reason` | accounts that the sweep un-verified |
-//! | `reset_gatekeeper_sweep_braked` | gauge | | 1 while the brake keeps addresses from losing their verification |
+//! [`describe`] lists all of it.
 
 use std::time::Duration;
 
@@ -27,29 +8,42 @@ use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_gaug
 use crate::audit::Decision;
 use crate::verdict::Verdict;
 
-/// Says to the recorder what each metric is, for those that show it.
-pub fn describe() {
-    describe_counter!("reset_gatekeeper_verdicts_total", "Verdicts, by the first reason; none where none holds");
-    describe_histogram!(
-        "reset_gatekeeper_verdict_seconds",
-        Unit::Seconds,
-        "From the reading of whom a request is for to the verdict's record"
-    );
-    describe_counter!("reset_gatekeeper_unavailable_total", "Recovery requests without a verdict, since the directory or the audit failed");
-    describe_counter!("reset_gatekeeper_cache_lookups_total", "Domains that were looked up, by what answered: fresh, asked, stale, failed");
-    describe_counter!("reset_gatekeeper_live_checks_total", "Questions to a source: answered, failed");
-    describe_histogram!("reset_gatekeeper_live_check_seconds", Unit::Seconds, "How long each question to a source took");
-    describe_gauge!("reset_gatekeeper_breaker_open", "1 from when a server that fails is left alone until it answers");
-    describe_histogram!("reset_gatekeeper_audit_seconds", Unit::Seconds, "How long a record took to be kept, group and sync included");
-    describe_counter!("reset_gatekeeper_audit_failures_total", "Records that were not kept");
-    describe_gauge!("reset_gatekeeper_webhook_lag", "Records that the webhook has not taken yet");
-    describe_gauge!("reset_gatekeeper_sweep_accounts", "Accounts that the sweep went through so far, or in all");
-    describe_gauge!("reset_gatekeeper_sweep_domains", "Domains that they hang on");
-    describe_gauge!("reset_gatekeeper_sweep_looked", "Domains that this round looked at");
-    describe_gauge!("reset_gatekeeper_sweep_due", "Domains that are due");
-    describe_counter!("reset_gatekeeper_sweep_found_total", "Domains that were found to have lapsed or changed hands");
-    describe_counter!("reset_gatekeeper_sweep_unverified_total", "Accounts that the sweep un-verified");
-    describe_gauge!("reset_gatekeeper_sweep_braked", "1 while the brake keeps addresses from losing their verification");
+/// Makes [`describe`] of the metrics, each with its kind, its labels and what it tells.
+macro_rules! described {
+    ($($kind:ident $name:literal, $labels:literal, $what:literal;)*) => {
+        /// Says to the recorder what each metric is, for those that show it:
+        ///
+        /// | metric | kind | labels | what |
+        /// |---|---|---|---|
+        $(#[doc = concat!("| `", $name, "` | ", stringify!($kind), " | ", $labels, " | ", $what, " |")])*
+        pub fn describe() {
+            $(described!($kind $name, $what);)*
+        }
+    };
+    (counter $name:literal, $what:literal) => { describe_counter!($name, $what) };
+    (gauge $name:literal, $what:literal) => { describe_gauge!($name, $what) };
+    (histogram $name:literal, $what:literal) => { describe_histogram!($name, Unit::Seconds, $what) };
+}
+
+described! {
+    counter "reset_gatekeeper_verdicts_total", "`verdict`, `reason`, `enforced`", "verdicts, by the first reason; `none` where none holds";
+    histogram "reset_gatekeeper_verdict_seconds", "", "from the reading of whom a request is for to the verdict's record";
+    counter "reset_gatekeeper_unavailable_total", "`part`", "recovery requests without a verdict, since the `directory` or the `audit` failed";
+    counter "reset_gatekeeper_cache_lookups_total", "`outcome`", "domains that were looked up, by what answered: `fresh`, `asked`, `stale`, `failed`";
+    counter "reset_gatekeeper_live_checks_total", "`source`, `outcome`", "questions to a source: `answered`, `failed`";
+    histogram "reset_gatekeeper_live_check_seconds", "`source`", "how long each question to a source took";
+    gauge "reset_gatekeeper_breaker_open", "`server`", "1 from when a server that fails is left alone until it answers";
+    histogram "reset_gatekeeper_audit_seconds", "", "how long a record took to be kept, group and sync included";
+    counter "reset_gatekeeper_audit_failures_total", "", "records that were not kept";
+    gauge "reset_gatekeeper_webhook_lag", "", "records that the webhook has not taken yet";
+    counter "reset_gatekeeper_webhook_passed_over_total", "`why`", "records that the webhook never gets: `refused`, `unreadable`, `missing`";
+    gauge "reset_gatekeeper_sweep_accounts", "", "accounts that the sweep went through so far, or in all";
+    gauge "reset_gatekeeper_sweep_domains", "", "domains that these accounts hang on";
+    gauge "reset_gatekeeper_sweep_looked", "", "domains that this round looked at";
+    gauge "reset_gatekeeper_sweep_due", "", "domains that are due";
+    counter "reset_gatekeeper_sweep_found_total", "`reason`", "domains that were found to have lapsed or changed hands";
+    counter "reset_gatekeeper_sweep_unverified_total", "`reason`", "accounts that the sweep un-verified";
+    gauge "reset_gatekeeper_sweep_braked", "", "1 while the brake keeps addresses from losing their verification";
 }
 
 /// What the cached decision counts into, looked up once.
@@ -133,6 +127,12 @@ pub(crate) fn breaker(server: &str, is_open: bool) {
 #[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) fn undelivered(records: u64) {
     gauge!("reset_gatekeeper_webhook_lag").set(number(records));
+}
+
+/// So many records never reach the webhook: `refused` for a day, `unreadable`, or `missing` since they were moved away.
+#[cfg(all(feature = "webhook", any(feature = "postgres", feature = "sqlite")))]
+pub(crate) fn passed_over(why: &'static str, records: u64) {
+    counter!("reset_gatekeeper_webhook_passed_over_total", "why" => why).increment(records);
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

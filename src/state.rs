@@ -40,6 +40,9 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
+#[cfg(feature = "webhook")]
+pub(crate) use deliveries::Position;
+pub(crate) use domains::Kept;
 #[cfg(feature = "admin")]
 pub(crate) use lapsing::Lapsing;
 pub(crate) use passes::{Begun, Discovered, Pass, Progress};

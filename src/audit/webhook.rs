@@ -5,42 +5,50 @@
 //! 2. The position moves on when a batch was taken as a whole. What was under way when a process ended is sent again.
 //! 3. Of one account, or of one domain where a record is about no account, the next is sent when the one before was taken. Different ones go side by side.
 //! 4. Any answer of 2xx takes a record, and 410 ends the delivery until the process starts again. All else is tried again for ever, a quarter of a second later at first, five
-//!    minutes at most, or when `Retry-After` says so, within an hour: a record that the server refuses holds up the others rather than being lost.
-//! 5. A request is signed as [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md) has it, with the record's id as
+//!    minutes at most, or when `Retry-After` says so, within an hour.
+//! 5. But for what the server refuses for what it is (413, 422; of security event tokens 400 with `invalid_request`, RFC 8935 §2.4): once a day has passed since
+//!    it first refused any after the position, by the clock and however often the process began anew, what it has refused five times is passed over. So is a line that is no record, or, where
+//!    the webhook's format is not the line's, that a later version wrote; what needs no reading is sent as it stands. Each is told, with its number and its reference.
+//! 6. A request is signed as [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md) has it, with the record's id as
 //!    `webhook-id`, by which the second of two is known. Security event tokens are signed themselves.
-//! 6. The server is https, or on loopback. Redirects are not followed, an answer is waited for fifteen seconds, and no more than 4 KiB of it are read.
-//! 7. Of several processes that write one log, one delivers (a lock on the file `audit.jsonl.delivery` beside it, which the system lets go of when a process ends). Processes with
+//! 7. The server is https, or on loopback. Redirects are not followed, an answer is waited for fifteen seconds, and no more than 4 KiB of it are read.
+//! 8. Of several processes that write one log, one delivers (a lock on the file `audit.jsonl.delivery` beside it, which the system lets go of when a process ends). Processes with
 //!    logs of their own deliver their own.
 //!
 //! What a deployment can break: files that are moved away before they were delivered are missed, which is said. A log that begins anew is delivered from its beginning.
 
 mod cursor;
 mod message;
+mod progress;
 mod risc;
+mod secret;
 mod send;
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use self::cursor::{Cursor, Entry};
 use self::message::Message;
+use self::progress::Progress;
 use self::send::{Gone, Sender};
 use super::chain::Head;
 use super::format::Format;
+use crate::clock::{Clock, SystemClock};
 use crate::metrics;
-use crate::state::State;
+use crate::state::{Position, State};
 
 pub use self::risc::{Risc, SigningKeyError};
-pub use self::send::{WebhookSecret, WebhookSecretError};
+pub use self::secret::{WebhookSecret, WebhookSecretError};
 
 /// How many records are read at once, after which the position is kept.
 const BATCH: usize = 512;
@@ -59,6 +67,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub struct Webhook {
     url: Url,
     payload: Payload,
+    clock: Arc<dyn Clock>,
 }
 
 /// Without what may be a secret in the URL.
@@ -95,7 +104,7 @@ impl Webhook {
     /// # Errors
     /// Where `url` is none, or neither https nor on loopback.
     pub fn new(url: &str, secret: WebhookSecret, format: Format) -> Result<Self, WebhookError> {
-        Ok(Self { url: checked(url)?, payload: Payload::Signed(secret, format) })
+        Self::of(url, Payload::Signed(secret, format))
     }
 
     /// Security event tokens, to a receiver as RFC 8935 has it.
@@ -103,7 +112,18 @@ impl Webhook {
     /// # Errors
     /// Where `url` is none, or neither https nor on loopback.
     pub fn risc(url: &str, risc: Risc) -> Result<Self, WebhookError> {
-        Ok(Self { url: checked(url)?, payload: Payload::Risc(risc) })
+        Self::of(url, Payload::Risc(risc))
+    }
+
+    fn of(url: &str, payload: Payload) -> Result<Self, WebhookError> {
+        Ok(Self { url: checked(url)?, payload, clock: Arc::new(SystemClock) })
+    }
+
+    /// Who tells the time. The machine's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
     }
 
     /// Delivers the log at `path` in the background, from where `state` knows it to have got. `heads` tells of [new records](super::JsonLines::heads); what others write is
@@ -115,11 +135,11 @@ impl Webhook {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn start(self, path: impl Into<PathBuf>, heads: watch::Receiver<Head>, state: State) -> Result<Delivering, WebhookError> {
-        let path = path.into();
-        let sender = Sender::new(&self.url, &self.payload).map_err(WebhookError::Client)?;
+        let sender = Sender::new(&self.url, &self.payload, Arc::clone(&self.clock)).map_err(WebhookError::Client)?;
         // Not the URL itself, which may hold a secret.
-        let key = hex::encode(Sha256::digest(self.url.as_str()));
-        let delivery = Delivery { path, key, payload: self.payload, sender, state, heads };
+        let webhook = hex::encode(Sha256::digest(self.url.as_str()));
+        let progress = Progress { log: path.into(), webhook, state, clock: self.clock, position: Mutex::new(Position::default()) };
+        let delivery = Delivery { payload: self.payload, sender, progress, heads };
         Ok(Delivering(tokio::spawn(delivery.run())))
     }
 }
@@ -149,19 +169,16 @@ impl Drop for Delivering {
 }
 
 struct Delivery {
-    path: PathBuf,
-    /// Under which the state keeps its position.
-    key: String,
     payload: Payload,
     sender: Sender,
-    state: State,
+    progress: Progress,
     heads: watch::Receiver<Head>,
 }
 
 impl Delivery {
     async fn run(mut self) {
         let _lock = self.locked().await;
-        let mut cursor = Cursor::new(self.path.clone(), self.position().await);
+        let mut cursor = Cursor::new(self.log().to_owned(), self.progress.resume().await);
         loop {
             let read = tokio::task::spawn_blocking(move || {
                 let entries = cursor.read(BATCH);
@@ -181,16 +198,20 @@ impl Delivery {
                         return;
                     }
                     if let Some(last) = entries.last() {
-                        self.keep(&last.head).await;
+                        self.progress.reached(&last.head).await;
                         self.tell_lag(last.head.seq);
                     }
                 }
                 Err(error) => {
-                    tracing::error!(file = %self.path.display(), error = &error as &dyn std::error::Error, "the audit log can't be read for the webhook");
+                    tracing::error!(file = %self.log().display(), error = &error as &dyn std::error::Error, "the audit log can't be read for the webhook");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+
+    fn log(&self) -> &Path {
+        &self.progress.log
     }
 
     fn tell_lag(&self, taken: u64) {
@@ -199,7 +220,7 @@ impl Delivery {
 
     /// Waits until no other process delivers this log.
     async fn locked(&self) -> File {
-        let mut path = self.path.clone().into_os_string();
+        let mut path = self.log().to_owned().into_os_string();
         path.push(".delivery");
         loop {
             match lock(Path::new(&path)) {
@@ -213,25 +234,6 @@ impl Delivery {
         }
     }
 
-    async fn position(&self) -> Option<Head> {
-        loop {
-            match self.state.delivered(&self.path, &self.key).await {
-                Ok(position) => return position,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "it can't be read how far the webhook has got");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Where it can't be kept, more is sent again after the next start.
-    async fn keep(&self, head: &Head) {
-        if let Err(error) = self.state.keep_delivered(&self.path, &self.key, head).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "it is not kept how far the webhook has got");
-        }
-    }
-
     /// Waits for a record, of this process or of another.
     async fn news(&mut self) {
         if let Ok(Err(_)) = tokio::time::timeout(GLANCE, self.heads.changed()).await {
@@ -240,12 +242,12 @@ impl Delivery {
         }
     }
 
-    /// Has everything taken, whatever time it takes.
+    /// Has everything taken or passed over, whatever time it takes.
     async fn deliver(&self, entries: &[Entry]) -> Result<(), Gone> {
-        let lanes = message::lanes(entries, &self.payload);
+        let lanes = message::lanes(entries, &self.payload, self.progress.clock.now());
         let sent = stream::iter(lanes.into_values().map(Ok));
         sent.try_for_each_concurrent(LANES, |lane: Vec<Message>| async move {
-            stream::iter(&lane).map(Ok).try_for_each(|message| self.sender.deliver(message)).await
+            stream::iter(&lane).map(Ok).try_for_each(|message| self.sender.deliver(message, &self.progress)).await
         })
         .await
     }

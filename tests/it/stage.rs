@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -14,6 +15,7 @@ use reset_gatekeeper::testing::{Registry, SetClock, time};
 use reset_gatekeeper::{
     Gatekeeper, GatekeeperBuilder, GatekeeperLayer, Guard, Identifier, Identifies, Mailbox, Missing, Reason, Reply, Target, Verdict,
 };
+use tokio::time::Instant;
 
 pub(crate) const NOW: &str = "2026-01-31T12:00:00Z";
 pub(crate) const VERIFIED: &str = "2020-01-01T00:00:00Z";
@@ -104,7 +106,14 @@ impl Stage {
 
 /// A client that neither follows a proxy of the machine's nor waits for ever.
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(20)).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
+}
+
+/// A number for each time that something is killed: two hundred within a minute, or as many as `GATEKEEPER_KILLS` says for as long as that takes.
+pub(crate) fn many_kills() -> impl Iterator<Item = usize> {
+    let wanted: Option<usize> = std::env::var("GATEKEEPER_KILLS").ok().map(|kills| kills.parse().unwrap());
+    let start = Instant::now();
+    (0..wanted.unwrap_or(200)).take_while(move |_| wanted.is_some() || start.elapsed() < Duration::from_secs(60))
 }
 
 async fn application(State(seen): State<Arc<Mutex<Vec<Seen>>>>, request: Request) -> &'static str {

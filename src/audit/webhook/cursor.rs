@@ -8,7 +8,9 @@ use crate::audit::chain::Head;
 use crate::audit::jsonl::MAX_LINE;
 use crate::audit::jsonl::file::{identity, settled_length};
 use crate::audit::link::Link;
-use crate::audit::log_files;
+use crate::audit::segments::first_seq;
+use crate::audit::{LogFile, log_files};
+use crate::metrics;
 
 /// How much is read at once: whole lines of this many bytes and one more.
 const MAX_READ: usize = 4 << 20;
@@ -75,6 +77,7 @@ impl Cursor {
         while open.offset < end && entries.len() < limit && bytes < MAX_READ {
             let Some(line) = open.line(end)? else { break };
             let Some(head) = place(&line) else {
+                metrics::passed_over("unreadable", 1);
                 tracing::error!(file = %self.log.display(), "a line of the audit log is no record, and is not delivered");
                 continue;
             };
@@ -117,6 +120,7 @@ impl Cursor {
             }
         }
         if let Some((first, file)) = holds
+            && let Some(file) = file.open()?
             && Some(file.identity) != identity
         {
             self.open = Some(file);
@@ -131,7 +135,9 @@ impl Cursor {
         {
             return Ok(true);
         }
+        let Some(file) = file.open()? else { return Ok(true) };
         if self.last.is_some() {
+            metrics::passed_over("missing", first.saturating_sub(next));
             tracing::error!(file = %self.log.display(), from = next, to = first - 1, "audit records were moved away before they were delivered, and are missed");
         }
         (self.open, self.is_known) = (Some(file), true);
@@ -172,22 +178,43 @@ impl Open {
     }
 }
 
+/// A file of the log that has records.
+enum Segment {
+    /// Named for the number of its first record, and not opened yet: there may be more of them than a process may have open.
+    Rotated(LogFile),
+    Written(Open),
+}
+
+impl Segment {
+    /// `None` where it was moved away meanwhile.
+    fn open(self) -> io::Result<Option<Open>> {
+        match self {
+            Self::Written(open) => Ok(Some(open)),
+            Self::Rotated(file) => match file.open() {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                file => Open::new(file?.into_inner()).map(Some),
+            },
+        }
+    }
+}
+
 /// The files of the log that have records, the oldest first, each with the number of its first.
-fn files(log: &Path) -> io::Result<Vec<(u64, Open)>> {
+fn files(log: &Path) -> io::Result<Vec<(u64, Segment)>> {
     let files = match log_files(log) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         files => files?,
     };
     let mut found = Vec::new();
     for file in files {
-        let file = match file.open() {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            file => file?,
-        };
-        let (end, mut open) = (file.limit(), Open::new(file.into_inner())?);
-        if let Some(head) = open.line(end)?.and_then(|line| place(&line)) {
-            open.offset = 0;
-            found.push((head.seq, open));
+        if let Some(first) = first_seq(file.path()) {
+            found.push((first, Segment::Rotated(file)));
+        } else {
+            let file = file.open()?;
+            let (end, mut open) = (file.limit(), Open::new(file.into_inner())?);
+            if let Some(head) = open.line(end)?.and_then(|line| place(&line)) {
+                open.offset = 0;
+                found.push((head.seq, Segment::Written(open)));
+            }
         }
     }
     Ok(found)

@@ -25,7 +25,6 @@ use serde_json::json;
 
 use super::message::Message;
 use crate::audit::{Event, Record};
-use crate::clock::{Clock, SystemClock};
 use crate::verdict::Reason;
 
 const RECOVERY_ACTIVATED: &str = "recovery-activated";
@@ -69,22 +68,22 @@ impl Risc {
     }
 
     /// What `record` has to tell, each event a token: one that told of several would be against the profile (Shared Signals Framework 1.0, on `events`).
-    pub(super) fn messages(&self, record: &Record) -> Vec<Message> {
+    pub(super) fn messages(&self, record: &Record, seq: u64, now: SystemTime) -> Vec<Message> {
         let Some(account) = &record.account else { return Vec::new() };
         let message = |event: &&str| {
             let id = format!("{}-{event}", record.id);
-            let token = self.token(&id, event, &account.email, record)?;
-            Some(Message { id, content_type: HeaderValue::from_static("application/secevent+jwt"), body: token.into() })
+            let token = self.token(&id, event, &account.email, record, now)?;
+            Some(Message { seq, id, content_type: HeaderValue::from_static("application/secevent+jwt"), body: token.into() })
         };
         events(record).iter().filter_map(message).collect()
     }
 
-    fn token(&self, id: &str, event: &str, email: &str, record: &Record) -> Option<String> {
+    fn token(&self, id: &str, event: &str, email: &str, record: &Record, now: SystemTime) -> Option<String> {
         let claims = json!({
             "iss": self.issuer,
             "aud": self.audience,
             "jti": id,
-            "iat": seconds(SystemClock.now()),
+            "iat": seconds(now),
             "toe": seconds(record.time),
             "txn": record.id,
             "sub_id": {"format": "email", "email": email},

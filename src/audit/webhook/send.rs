@@ -1,26 +1,24 @@
 //! A message, signed and sent until it is taken.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::hmac;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
 
 use super::message::Message;
+use super::progress::Progress;
+use super::secret::WebhookSecret;
 use super::{LANES, Payload};
-use crate::answer;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::domain::retry_after;
+use crate::metrics;
+use crate::outbound::{self, Limits};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(15);
+const LIMITS: Limits = Limits { connect: Duration::from_secs(5), whole: Duration::from_secs(15) };
 
 /// An answer is read so far, which frees the connection for the next.
 const MAX_ANSWER: usize = 4 << 10;
@@ -28,37 +26,8 @@ const MAX_ANSWER: usize = 4 << 10;
 const SOONEST: Duration = Duration::from_millis(250);
 const LATEST: Duration = Duration::from_secs(300);
 
-/// What a secret of Standard Webhooks begins with, and how many bytes it has.
-const SECRET_PREFIX: &str = "whsec_";
-const SECRET_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
-
-/// The secret that the receiver knows requests to be ours by.
-#[derive(Clone)]
-pub struct WebhookSecret(Arc<hmac::Key>);
-
-/// A text that is no secret of Standard Webhooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a secret is `whsec_` and 24 to 64 bytes in base64")]
-pub struct WebhookSecretError;
-
-impl WebhookSecret {
-    /// Reads a secret: `whsec_` and 24 to 64 bytes in base64.
-    ///
-    /// # Errors
-    /// Where it is none.
-    pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
-        let bytes = text.trim().strip_prefix(SECRET_PREFIX).and_then(|base64| STANDARD.decode(base64).ok());
-        let bytes = bytes.filter(|bytes| SECRET_LENGTHS.contains(&bytes.len())).ok_or(WebhookSecretError)?;
-        Ok(Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
-    }
-}
-
-/// Without the secret.
-impl fmt::Debug for WebhookSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookSecret").finish_non_exhaustive()
-    }
-}
+/// How often a message is refused before it is passed over: others may have been for a day, and this one for the first time.
+const REFUSALS: u32 = 5;
 
 /// The receiver wants nothing more.
 #[derive(Debug)]
@@ -67,33 +36,44 @@ pub(super) struct Gone;
 pub(super) struct Sender {
     http: reqwest::Client,
     url: Url,
+    /// `None` where tokens are sent, which are signed themselves.
     secret: Option<WebhookSecret>,
+    clock: Arc<dyn Clock>,
     /// Whether the last request was not taken, so that an outage is told of once.
     is_down: AtomicBool,
 }
 
 /// What came of a request that was not taken.
 struct Untaken {
+    fault: Fault,
     why: String,
     retry_after: Option<Duration>,
-    is_gone: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The receiver takes nothing as it is now.
+    Receiver,
+    /// The receiver does not take this message.
+    Message,
+    /// The receiver takes nothing any more.
+    Gone,
+}
+
+/// What a receiver of security event tokens answers to one that it does not take (RFC 8935 §2.3).
+#[derive(Deserialize)]
+struct TokenError {
+    err: String,
 }
 
 impl Sender {
-    pub(super) fn new(url: &Url, payload: &Payload) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .pool_max_idle_per_host(LANES)
-            .no_proxy()
-            .redirect(Policy::none())
-            .user_agent(concat!("reset-gatekeeper/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    pub(super) fn new(url: &Url, payload: &Payload, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
+        let http = outbound::client(LIMITS).pool_max_idle_per_host(LANES).build()?;
         let secret = match payload {
             Payload::Signed(secret, _) => Some(secret.clone()),
             Payload::Risc(_) => None,
         };
-        Ok(Self { http, url: url.clone(), secret, is_down: AtomicBool::new(false) })
+        Ok(Self { http, url: url.clone(), secret, clock, is_down: AtomicBool::new(false) })
     }
 
     /// Where it is, without what of the URL may be secret.
@@ -101,26 +81,28 @@ impl Sender {
         self.url.origin().ascii_serialization()
     }
 
-    /// Returns when `message` is taken.
-    pub(super) async fn deliver(&self, message: &Message) -> Result<(), Gone> {
+    /// Returns when `message` is taken, or passed over since it was refused for long.
+    pub(super) async fn deliver(&self, message: &Message, progress: &Progress) -> Result<(), Gone> {
         let backoff = ExponentialBuilder::new().with_min_delay(SOONEST).with_max_delay(LATEST).with_jitter().without_max_times();
+        let mut refusals = 0;
         for wait in backoff.build() {
             let Err(untaken) = self.send(message).await else {
-                if self.is_down.swap(false, Ordering::Relaxed) {
-                    tracing::info!(webhook = self.name(), "the webhook takes records again");
-                }
+                self.tell_taken();
                 return Ok(());
             };
-            if untaken.is_gone {
-                return Err(Gone);
-            }
-            if !self.is_down.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    webhook = self.name(),
-                    id = message.id,
-                    why = untaken.why,
-                    "the webhook takes no records, and is tried again"
-                );
+            match untaken.fault {
+                Fault::Gone => return Err(Gone),
+                Fault::Receiver => self.tell_down(message, &untaken),
+                Fault::Message => {
+                    refusals += 1;
+                    if progress.gives_up().await && refusals >= REFUSALS {
+                        self.pass_over(message, &untaken);
+                        return Ok(());
+                    }
+                    if refusals == 1 {
+                        self.tell_refused(message, &untaken);
+                    }
+                }
             }
             tokio::time::sleep(untaken.retry_after.map_or(wait, |asked| asked.max(wait))).await;
         }
@@ -128,15 +110,63 @@ impl Sender {
         Err(Gone)
     }
 
+    fn tell_taken(&self) {
+        if self.is_down.swap(false, Ordering::Relaxed) {
+            tracing::info!(webhook = self.name(), "the webhook takes records again");
+        }
+    }
+
+    fn tell_down(&self, message: &Message, untaken: &Untaken) {
+        if !self.is_down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(webhook = self.name(), id = message.id, why = untaken.why, "the webhook takes no records, and is tried again");
+        }
+    }
+
+    fn tell_refused(&self, message: &Message, untaken: &Untaken) {
+        tracing::warn!(
+            webhook = self.name(),
+            seq = message.seq,
+            id = message.id,
+            why = untaken.why,
+            "the webhook refuses a record, which is tried again for a day"
+        );
+    }
+
+    fn pass_over(&self, message: &Message, untaken: &Untaken) {
+        metrics::passed_over("refused", 1);
+        tracing::error!(
+            webhook = self.name(),
+            seq = message.seq,
+            id = message.id,
+            why = untaken.why,
+            "the webhook has refused a record for a day, and never gets it"
+        );
+    }
+
     async fn send(&self, message: &Message) -> Result<(), Untaken> {
         let request = self.http.post(self.url.clone()).headers(self.headers(message)).body(message.body.clone());
         let response = request.send().await.map_err(|error| Untaken::of(&error))?;
-        let (status, asked) = (response.status(), retry_after(response.headers()));
-        read(response).await;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        // Whether it can be read is of no interest.
+        let answer = outbound::body(response, MAX_ANSWER).await.ok().flatten().unwrap_or_default();
         if status.is_success() {
             return Ok(());
         }
-        Err(Untaken { why: format!("it answered {status}"), retry_after: asked, is_gone: status == StatusCode::GONE })
+        Err(Untaken { fault: self.fault(status, &answer), why: format!("it answered {status}"), retry_after })
+    }
+
+    fn fault(&self, status: StatusCode, answer: &[u8]) -> Fault {
+        match status {
+            StatusCode::GONE => Fault::Gone,
+            // RFC 8935 §2.4: the other codes are about keys, parties and rights, which are the same for all tokens.
+            StatusCode::BAD_REQUEST if self.secret.is_none() => match serde_json::from_slice(answer) {
+                Ok(TokenError { err }) if err == "invalid_request" => Fault::Message,
+                Ok(_) | Err(_) => Fault::Receiver,
+            },
+            // Not 400, with which many answer to a signature that they don't know.
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => Fault::Message,
+            _ => Fault::Receiver,
+        }
     }
 
     fn headers(&self, message: &Message) -> HeaderMap {
@@ -144,7 +174,7 @@ impl Sender {
         headers.insert(CONTENT_TYPE, message.content_type.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(secret) = &self.secret {
-            let since = SystemClock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let since = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let timestamp = since.as_secs().to_string();
             let signature = secret.signature(&message.id, &timestamp, &message.body);
             for (name, value) in [("webhook-id", &message.id), ("webhook-timestamp", &timestamp), ("webhook-signature", &signature)] {
@@ -153,17 +183,6 @@ impl Sender {
             }
         }
         headers
-    }
-}
-
-impl WebhookSecret {
-    /// `v1` of Standard Webhooks, "Symmetric signature scheme": HMAC-SHA256 over id, timestamp and body, joined by full stops.
-    fn signature(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
-        let mut signing = hmac::Context::with_key(&self.0);
-        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-            signing.update(part);
-        }
-        format!("v1,{}", STANDARD.encode(signing.sign()))
     }
 }
 
@@ -176,33 +195,6 @@ impl Untaken {
         } else {
             "the connection broke off"
         };
-        Self { why: why.to_owned(), retry_after: None, is_gone: false }
-    }
-}
-
-async fn read(response: Response) {
-    // What it says is of no interest, nor whether it can be read.
-    drop(answer::body(response, MAX_ANSWER).await);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The example of the specification's reference implementations.
-    #[test]
-    fn a_request_is_signed_as_the_reference_implementation_signs_it() {
-        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", br#"{"test": 2432232314}"#);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn what_is_no_secret_is_told_and_never_printed() {
-        for text in ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_%%%"] {
-            assert_eq!(WebhookSecret::parse(text).unwrap_err(), WebhookSecretError, "{text}");
-        }
-        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        assert_eq!(format!("{secret:?}"), "WebhookSecret { .. }");
+        Self { fault: Fault::Receiver, why: why.to_owned(), retry_after: None }
     }
 }
