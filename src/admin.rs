@@ -3,8 +3,8 @@
 //! | path | for | needs the token |
 //! |---|---|---|
 //! | `GET /healthz` | whether the process lives | |
-//! | `GET /readyz` | whether directory, state and audit log answer, so that recovery requests can be judged | |
-//! | `GET /metrics` | [what is counted](crate::metrics), as Prometheus reads it | |
+//! | `GET /readyz` | whether directory and state answer and the audit log can be written, so that recovery requests can be judged | |
+//! | `GET /metrics` | [what is counted](crate::metrics::describe), as Prometheus reads it | |
 //! | `GET /openapi.json` | the description of all this (OpenAPI 3.1) | |
 //! | `POST /assess` | a verdict about one name, carried out and recorded as a guarded request's is | yes |
 //! | `POST /verified` | an address was verified again, now | yes |

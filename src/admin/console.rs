@@ -19,6 +19,7 @@ mod words;
 use askama::Template;
 use axum::Router;
 use axum::extract::FromRequestParts;
+use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -104,6 +105,8 @@ pub(super) enum Failure {
     State(StateError),
     /// The form is not of a page of ours.
     Foreign,
+    /// The request is none that a page of ours leads to.
+    Unreadable(StatusCode),
     /// It can't be written as a page.
     Page(askama::Error),
 }
@@ -117,6 +120,24 @@ impl From<std::io::Error> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::State(error)
+    }
+}
+
+impl From<FormRejection> for Failure {
+    fn from(rejection: FormRejection) -> Self {
+        Self::Unreadable(rejection.status())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Unreadable(rejection.status())
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(_: PathRejection) -> Self {
+        Self::Nothing
     }
 }
 
@@ -142,6 +163,11 @@ impl IntoResponse for Failure {
                 StatusCode::FORBIDDEN,
                 "Not done",
                 "The form was not sent from a page of this console, or the page is of an older login. Open the page again and send it from there.",
+            ),
+            Self::Unreadable(status) => (
+                *status,
+                "Not done",
+                "The request can't be read: it is too long, or lacks what the pages of this console send. Open the page again and send it from there.",
             ),
             Self::Page(error) => {
                 logged(error);

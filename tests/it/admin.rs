@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 use reset_gatekeeper::admin::Admin;
 use serde_json::{Value, json};
@@ -150,11 +150,29 @@ async fn who_can_judge_nothing_is_not_ready() {
     assert_eq!(stage.audit.records().len(), 0, "the question itself leaves no record");
 }
 
+/// RFC 9110 §15.5.6: what is not asked for by a method is told, and by which it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_description_has_all_paths_and_what_another_method_is_answered() {
+    let (_place, sidecar) = place_with_admin(TOKEN).await;
+    let description: Value = serde_json::from_str(&get(&sidecar, "/openapi.json").await.1).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    assert_eq!(paths.keys().collect::<Vec<_>>(), ["/assess", "/healthz", "/metrics", "/openapi.json", "/readyz", "/verified"]);
+    for (path, operations) in paths {
+        let operations = operations.as_object().unwrap();
+        assert!(operations.values().all(|operation| operation["responses"]["405"].is_object()), "{path}");
+        let answer = client().delete(format!("{}{path}", sidecar.admin)).bearer_auth(TOKEN).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        let allowed = answer.headers()[ALLOW].to_str().unwrap().to_ascii_lowercase();
+        assert!(operations.keys().all(|method| allowed.contains(method)), "{path}: {allowed}");
+    }
+}
+
 /// A panel that asks for what nobody counts stays empty, and nobody notices.
 #[test]
 fn the_dashboard_shows_only_what_is_counted() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let documented = std::fs::read_to_string(folder.join("src/metrics.rs")).unwrap();
+    let described = std::fs::read_to_string(folder.join("src/metrics.rs")).unwrap();
     let dashboard: Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("examples/grafana/reset-gatekeeper.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -165,7 +183,7 @@ fn the_dashboard_shows_only_what_is_counted() {
         let names = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("reset_gatekeeper_"));
         for name in names {
             let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(documented.contains(&format!("`{name}`")), "{name} in {query}");
+            assert!(described.contains(&format!("{name}\",")), "{name} in {query}");
         }
     }
 }

@@ -211,6 +211,55 @@ async fn without_the_login_there_is_no_page_and_without_a_log_no_console() {
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 }
 
+/// Whoever edits a page, or comes from a bookmark of an older version, is answered by a page.
+#[tokio::test]
+async fn a_request_that_can_not_be_read_is_answered_by_a_page() {
+    let desk = Desk::open().await;
+    let token = desk.get("/exemptions").await.token();
+    let long = "x".repeat(20_000);
+    let form = |reason| [("token", token.as_str()), ("kind", "domain"), ("name", "example.com"), ("days", "7"), ("reason", reason)];
+    for (path, body, status) in [
+        ("/exemptions", &form("why")[..4], 422),
+        ("/exemptions", &form(&long)[..], 413),
+        ("/exemptions", &[form("why"), form("why")].concat(), 422),
+        ("/exemptions/019c1443-0000-7000-8000-000000000001/remove", &[], 422),
+        ("/exemptions/1/remove", &form("why")[..1], 404),
+    ] {
+        let page = desk.send(Request::post(path), "jo", body).await;
+        assert_eq!(page.status, status, "{path}: {}", page.text);
+        page.has(&["<!doctype html>", "<h1>"]);
+        assert!(page.headers[CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
+    }
+    for (path, status) in [("/search?q=a&q=b", 400), ("/records/%FF", 404), ("/domains/%FF", 404)] {
+        let page = desk.get(path).await;
+        assert_eq!(page.status, status, "{path}");
+        page.has(&["<!doctype html>", "<h1>"]);
+    }
+    assert!(desk.state.all_exemptions().await.unwrap().is_empty());
+}
+
+/// As a machine writes them whose clock jumps, or another that shares the log.
+#[tokio::test]
+async fn records_of_a_wrong_clock_hide_none_before_them() {
+    let desk = Desk::open().await;
+    for _ in 0..2 {
+        assert_eq!(desk.stage.ask_reset("a@lapsed.com").await, 403);
+    }
+    let mut records = desk.records();
+    let reference = records[0]["id"].as_str().unwrap().to_owned();
+    let overview = desk.get("/").await;
+    for (number, time) in ["1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "2025-12-24T00:00:00Z"].into_iter().enumerate() {
+        let mut stray = records[0].clone();
+        stray["id"] = format!("00000000-0000-7000-8000-00000000000{number}").into();
+        stray["time"] = time.into();
+        records.push(stray);
+    }
+    std::fs::write(&desk.log, records.iter().map(|record| format!("{record}\n")).collect::<String>()).unwrap();
+    desk.get("/").await.has(&["2026-01-31: 0 let through, 2 blocked"]);
+    overview.has(&["2026-01-31: 0 let through, 2 blocked"]);
+    assert_eq!(desk.get(&format!("/records/{reference}")).await.status, 200);
+}
+
 const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>";
 
 #[tokio::test]

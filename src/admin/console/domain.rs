@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use askama::Template;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -51,7 +52,12 @@ struct Moment {
     record: Option<String>,
 }
 
-pub(super) async fn domain(State(admin): State<Admin>, frame: Frame, Path(name): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn domain(
+    State(admin): State<Admin>,
+    frame: Frame,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Failure> {
+    let Path(name) = name?;
     let domain = RegistrableDomain::of(&name).map_err(|_| Failure::Nothing)?;
     if domain.as_str() != name {
         return Ok(Redirect::to(&format!("/domains/{domain}")).into_response());

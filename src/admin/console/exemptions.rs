@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use askama::Template;
+use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -85,8 +86,9 @@ pub(super) async fn give(
     frame: Frame,
     uri: Uri,
     headers: HeaderMap,
-    axum::Form(given): axum::Form<Given>,
+    given: Result<axum::Form<Given>, FormRejection>,
 ) -> Result<Response, Failure> {
+    let axum::Form(given) = given?;
     forgery::check(&frame, &given.token, &uri, &headers)?;
     match exempted(&admin, &frame.who, &given).await {
         Ok(id) => Ok(Redirect::to(&format!("/exemptions#x{id}")).into_response()),
@@ -139,11 +141,12 @@ async fn exempted(admin: &Admin, who: &str, given: &Given) -> Result<Uuid, Refus
 pub(super) async fn remove(
     State(admin): State<Admin>,
     frame: Frame,
-    Path(id): Path<Uuid>,
+    id: Result<Path<Uuid>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-    axum::Form(Removed { token }): axum::Form<Removed>,
+    form: Result<axum::Form<Removed>, FormRejection>,
 ) -> Result<Response, Failure> {
+    let (Path(id), axum::Form(Removed { token })) = (id?, form?);
     forgery::check(&frame, &token, &uri, &headers)?;
     let state = admin.state().ok_or(Failure::Nothing)?;
     match state.remove_exemption(id, &frame.who, admin.gatekeeper.inner.clock.now()).await {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::super::Admin;
-use super::chart::{self, Day};
+use super::chart::{Chart, Day};
 use super::sources::Sources;
 use super::{Failure, Frame, Row, page, seen};
 use crate::audit::Event;
@@ -39,17 +39,16 @@ struct Overview {
 
 pub(super) async fn overview(State(admin): State<Admin>, frame: Frame) -> Result<Response, Failure> {
     let now = admin.gatekeeper.inner.clock.now();
-    let ((mut days, blocks), extent) = admin
+    let ((chart, blocks), extent) = admin
         .records()?
-        .read((chart::days(now), Vec::new()), |(days, blocks), line| {
+        .read((Chart::until(now), Vec::new()), |(chart, blocks), line| {
             let Some(record) = line.record() else { return ControlFlow::Continue(()) };
             if record.event == Event::ResetBlocked && blocks.len() < BLOCKS {
                 blocks.push(Row::of(&record));
             }
-            if chart::count(days, &record) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if chart.count(&record) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
         .await?;
-    chart::draw(&mut days);
     let sources = admin.metrics.as_ref().map(|render| Sources::of(&render()));
     let (lapsing, last_sweep, exempt) = match admin.state() {
         Some(state) => {
@@ -58,7 +57,7 @@ pub(super) async fn overview(State(admin): State<Admin>, frame: Frame) -> Result
         }
         None => Default::default(),
     };
-    page(&Overview { frame, days, blocks, seen: seen(&extent), sources, lapsing, last_sweep, exempt })
+    page(&Overview { frame, days: chart.drawn(), blocks, seen: seen(&extent), sources, lapsing, last_sweep, exempt })
 }
 
 /// When a domain ends, for people.

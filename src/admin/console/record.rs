@@ -1,9 +1,10 @@
 //! `GET /records/{id}`: one verdict, and on what evidence.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use askama::Template;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use uuid::Uuid;
@@ -16,9 +17,6 @@ use crate::audit::{Record, is_hashed};
 use crate::clock::rfc3339;
 use crate::verdict::{Notice, Reason};
 
-/// How much earlier than its record says another process may have written a line.
-const SLACK: Duration = Duration::from_secs(10 * 60);
-
 #[derive(Template)]
 #[template(path = "record.html")]
 struct RecordPage {
@@ -28,30 +26,23 @@ struct RecordPage {
     forms: Vec<Form>,
 }
 
-pub(super) async fn record(State(admin): State<Admin>, frame: Frame, Path(id): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn record(State(admin): State<Admin>, frame: Frame, id: Result<Path<String>, PathRejection>) -> Result<Response, Failure> {
+    let Path(id) = id?;
     let id = Uuid::parse_str(&id).map_err(|_| Failure::Nothing)?;
-    let begins = moment(&id).and_then(|at| at.checked_sub(SLACK));
+    let reference = id.to_string();
+    // Whatever times stand beside it: a clock may have been wrong.
     let (found, _) = admin
         .records()?
         .read(None, move |found, line| {
-            let Some(record) = line.record() else { return ControlFlow::Continue(()) };
-            let is_it = record.id == id;
-            let is_earlier = begins.is_some_and(|begins| record.time < begins);
-            if is_it {
-                *found = Some(record);
+            if line.mentions(&reference) {
+                *found = line.record().filter(|record| record.id == id);
             }
-            if is_it || is_earlier { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
     let record = found.ok_or(Failure::Nothing)?;
     let forms = forms(&admin, &frame, &record);
     page(&RecordPage { frame, title: happened(&record), record, forms })
-}
-
-/// When a UUID of version 7 was made.
-fn moment(id: &Uuid) -> Option<SystemTime> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }
 
 /// Whom an exemption would help: nobody where the request itself is at fault.

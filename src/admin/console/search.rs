@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use askama::Template;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
@@ -32,7 +33,12 @@ struct Found {
 }
 
 /// A reference leads to its record, a domain to its own page; what else there is, to the records of the account that has it as its address or its key.
-pub(super) async fn search(State(admin): State<Admin>, frame: Frame, Query(Asked { q }): Query<Asked>) -> Result<Response, Failure> {
+pub(super) async fn search(
+    State(admin): State<Admin>,
+    frame: Frame,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(Asked { q }) = asked?;
     let asked = q.trim().to_owned();
     if let Ok(id) = Uuid::parse_str(&asked) {
         return Ok(Redirect::to(&format!("/records/{id}")).into_response());
