@@ -2,12 +2,13 @@
 //!
 //! An adapter answers one question, "which accounts would a reset for this name be mailed for?", takes away one flag, and lists all accounts. It
 //! judges nothing: several rows, unverified rows and rows whose address differs from the requested one are all returned as they are stored.
-//! A new adapter is a struct with the three methods; [`MemoryDirectory`] is the shortest to learn from.
+//! A new adapter is a struct with the three methods; [`MemoryDirectory`] is the shortest to learn from, and [`from_fn`] makes one of a function that looks up.
 //!
 //! The directories in SQL databases use a table of their own, or an application's own tables by its [`Queries`].
 
 #[cfg(any(feature = "http-directory", feature = "postgres", feature = "sqlite"))]
 mod columns;
+mod function;
 #[cfg(feature = "http-directory")]
 mod http;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 
+pub use function::from_fn;
 #[cfg(feature = "http-directory")]
 pub use http::HttpDirectory;
 pub use memory::MemoryDirectory;
@@ -203,6 +205,13 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// Where the directory can't tell, or `after` is no key of it, which an empty list would hide. What a page gave as a key is one.
     async fn page(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>, DirectoryError>;
+}
+
+/// Adds to `found` what it lacks. The same key with another address is another row.
+fn unite(found: &mut Vec<Account>, account: Account) {
+    if !found.contains(&account) {
+        found.push(account);
+    }
 }
 
 #[async_trait]

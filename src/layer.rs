@@ -194,6 +194,8 @@ where
             let Some(restoration) = plan.carry_out(&mut parts, &mut read) else {
                 return Ok(Answer::unavailable().response(&parts.headers).map(ResponseBody::reply));
             };
+            // As beside a stranger's name, or a handler that asks for a verdict would tell who is blocked.
+            parts.extensions.insert(Verdict::default());
             let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
             let mut response = restored(response, &restoration).await;
             response.extensions_mut().insert(verdict);

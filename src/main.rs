@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use self::cli::progress::Terminal;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -35,6 +35,9 @@ enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(cli::config::ConfigCommand),
+    /// Man pages and shell completions
+    #[command(subcommand)]
+    Generate(cli::generate::GenerateCommand),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Exempt(exempt) => cli::wait_for(exempt.run()),
         Command::Audit(audit) => audit.run(),
         Command::Config(config) => config.run(),
+        Command::Generate(generate) => generate.run(Arguments::command()),
     };
     exit.unwrap_or_else(|failure| {
         eprintln!("reset-gatekeeper: {failure}");

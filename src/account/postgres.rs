@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statem
 use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, failed};
-use crate::account::{Account, AccountId, Directory, DirectoryError};
+use crate::account::{Account, AccountId, Directory, DirectoryError, unite};
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 use values::{Family, Parameter};
@@ -280,7 +280,7 @@ impl Directory for PostgresDirectory {
         for query in lookup.asked_for_each(&sql::names(identifier, self.statements.id)) {
             let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::FINDING))?;
             for row in &rows {
-                sql::unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
+                unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
             }
         }
         Ok(found)

@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use sqlx::{Column, ColumnIndex, Database, Row};
 
+use crate::account::DirectoryError;
 use crate::account::columns::Value;
 use crate::account::keys::{Cells, Key};
 use crate::account::queries::IdKind;
-use crate::account::{Account, DirectoryError};
 use crate::identifier::Identifier;
 
 pub(super) const FINDING: &str = "finding accounts";
@@ -107,12 +107,5 @@ pub(super) fn names(identifier: &Identifier, kind: IdKind) -> Vec<Key> {
         Identifier::Email(_) | Identifier::Username(_) | Identifier::Token(_) => {
             identifier.spellings().into_iter().map(Key::Text).collect()
         }
-    }
-}
-
-/// Adds to `found` what it lacks. The same key with another address is another row.
-pub(super) fn unite(found: &mut Vec<Account>, account: Account) {
-    if !found.contains(&account) {
-        found.push(account);
     }
 }

@@ -26,7 +26,7 @@ use crate::account::columns::Value;
 use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, Reads, failed};
-use crate::account::{Account, AccountId, Directory, DirectoryError};
+use crate::account::{Account, AccountId, Directory, DirectoryError, unite};
 use crate::clock;
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
@@ -223,7 +223,7 @@ impl Directory for SqliteDirectory {
         for name in sql::names(identifier, self.statements.id) {
             let rows = bind(sqlx::query(query.clone()), name).fetch_all(&self.pool).await.map_err(failed(sql::FINDING))?;
             for row in &rows {
-                sql::unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
+                unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
             }
         }
         Ok(found)

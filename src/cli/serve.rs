@@ -90,7 +90,9 @@ impl Serve {
             _ => None,
         };
         let scheme = if site.tls.is_some() { "https" } else { "http" };
-        eprintln!("listening on {scheme}://{}", listener.local_addr()?);
+        // Written at once, for those who wait for the line.
+        let line = format!("listening on {scheme}://{}\n", listener.local_addr()?);
+        eprint!("{line}");
         systemd::ready();
         let stopped = async {
             first.next().await;

@@ -165,7 +165,8 @@ impl Sidecar {
         let mut sidecar = Self { child, base: String::new(), admin: String::new(), http: client() };
         for _ in 0..400 {
             let text = std::fs::read_to_string(log).unwrap();
-            let told = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            let told =
+                |prefix: &str| text.split_inclusive('\n').find_map(|line| line.strip_prefix(prefix)?.strip_suffix('\n')).map(str::to_owned);
             if let Some(address) = told("listening on ") {
                 sidecar.base = address;
                 sidecar.admin = told("reset-gatekeeper: admin at ").unwrap_or_default();
