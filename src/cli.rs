@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod exempt;
+pub(crate) mod generate;
 pub(crate) mod progress;
 pub(crate) mod serve;
 mod signals;

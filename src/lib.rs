@@ -28,6 +28,8 @@
 //!
 //! A handler may ask without the layer: `gatekeeper.assess("user@example.com").await?` gives the same [`Verdict`].
 //!
+//! The [guide] tells what this is against, how each phase of a registration is judged, and how to adopt, deploy, operate and test it; [`guide::threats`] what is promised.
+//!
 //! # The flow
 //!
 //! Data flows one way, and each step stands in the file of its name:
@@ -56,8 +58,10 @@
 //! - `dns`: `domain::dns`, a source that asks the DNS.
 //! - `whois`: `domain::whois`, a source for country registries that have nothing better.
 //! - `webhook`: `audit::Webhook`, records pushed to a web server as they are written; with `sqlite` or `postgres`, where the state keeps how far it got.
+//! - `axum`: [`Verdict`] as an argument of axum's handlers.
 //! - `testing`: the module `testing`, a simulated registry on loopback and a clock to set; with `dns`, a simulated resolver too.
 //! - `serve`: the module `proxy`, the reverse proxy behind `reset-gatekeeper serve`.
+//! - `admin`: the module `admin`, health, metrics, verdicts for applications in any language, and the console.
 //! - `cli`: the command `reset-gatekeeper`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -66,7 +70,6 @@ pub mod account;
 mod address;
 #[cfg(feature = "admin")]
 pub mod admin;
-mod answer;
 pub mod audit;
 mod body;
 mod clock;
@@ -75,11 +78,16 @@ pub mod config;
 mod decoy;
 pub mod domain;
 mod exemption;
+#[cfg(feature = "axum")]
+mod extractor;
 mod gatekeeper;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod identifier;
 mod layer;
 mod limit;
 pub mod metrics;
+mod outbound;
 mod policy;
 #[cfg(feature = "serve")]
 pub mod proxy;
@@ -99,6 +107,8 @@ pub use audit::Client;
 pub use body::{RequestBody, ResponseBody};
 pub use clock::{Clock, SystemClock};
 pub use exemption::{AccountError, Exempt, Exemption, ExemptionError, KeptExemption, NewExemption};
+#[cfg(feature = "axum")]
+pub use extractor::MissingVerdict;
 pub use gatekeeper::{AssessError, BuildError, Gatekeeper, GatekeeperBuilder, VerificationError};
 pub use identifier::{Identifier, IdentifierError, Identifies};
 pub use layer::{GatekeeperLayer, GatekeeperService, ResponseFuture};

@@ -202,6 +202,26 @@ fn the_example_configuration_is_valid() {
 }
 
 #[test]
+fn the_configurations_to_deploy_are_valid() {
+    let read = |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy").join(name)).unwrap();
+    let manifest = read("kubernetes.yaml");
+    let (_, mounted) = manifest.split_once("gatekeeper.toml: |\n").unwrap();
+    let mounted = mounted.lines().take_while(|line| *line != "---").map(|line| line.strip_prefix("    ").unwrap_or(line));
+    let secrets = tempfile::tempdir().unwrap();
+    let urls = ["directory-url", "state-url"].map(|name| (name, "postgres:///app"));
+    for (name, secret) in urls.into_iter().chain([("admin-token", "sixteen bytes at least")]) {
+        std::fs::write(secrets.path().join(name), secret).unwrap();
+    }
+    let secrets = secrets.path().to_str().unwrap();
+    let (mounted, installed) = (mounted.collect::<Vec<_>>().join("\n"), read("gatekeeper.toml"));
+    for (text, place) in [(mounted, "/etc/secrets"), (installed, "/run/credentials/reset-gatekeeper.service")] {
+        assert!(text.contains(place), "{text}");
+        let (exit, _, told) = check(&text.replace(place, secrets), &[]);
+        assert_eq!((exit, told.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
 fn a_key_that_is_too_short_is_told_and_never_printed() {
     let hashed = format!("{SITE}\n[audit]\nformat = \"ocsf\"\nemails = \"hashed\"\n");
     let (exit, _, told) = check(&hashed, &[("GATEKEEPER_AUDIT_KEY", "a short key")]);
