@@ -12,19 +12,33 @@ use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, Reply, Target, Verdic
 
 use crate::stage::{NOW, client};
 
+/// One with a verified account.
+async fn gatekeeper(registry: &Registry, email: &str) -> Gatekeeper {
+    let verified_at = Some(time("2020-01-01T00:00:00Z"));
+    let account = Account { id: "1".into(), email: email.to_owned(), verified: true, verified_at };
+    let builder = Gatekeeper::builder().directory(MemoryDirectory::from_iter([account])).domains(registry.rdap().await.unwrap());
+    builder.audit(Tracing).clock(SetClock::at(NOW)).build().unwrap()
+}
+
+/// Serves `app`, and says where.
+async fn served(app: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, app).await });
+    base
+}
+
+/// Status and body of the answer to a form about `email`.
+async fn ask(url: &str, email: &str) -> (u16, String) {
+    let response = client().post(url).form(&[("email", email)]).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
 #[tokio::test]
 async fn a_handler_that_needs_a_verdict_runs_only_with_one() {
     let registry = Registry::start().await.unwrap();
     registry.register("example.com", time("2009-01-01T00:00:00Z"), time("2026-02-20T00:00:00Z"));
-    let verified_at = Some(time("2020-01-01T00:00:00Z"));
-    let account = Account { id: "1".into(), email: "a@example.com".to_owned(), verified: true, verified_at };
-    let gatekeeper = Gatekeeper::builder()
-        .directory(MemoryDirectory::from_iter([account]))
-        .domains(registry.rdap().await.unwrap())
-        .audit(Tracing)
-        .clock(SetClock::at(NOW))
-        .build()
-        .unwrap();
+    let gatekeeper = gatekeeper(&registry, "a@example.com").await;
     let runs = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&runs);
     let needs = async move |verdict: Verdict| {
@@ -42,13 +56,8 @@ async fn a_handler_that_needs_a_verdict_runs_only_with_one() {
                 .guard(Guard::post("/guarded").target(Target::form("email")))
                 .guard(Guard::post("/guarded/either").target(Target::form("email"))),
         );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, app).await });
-    let ask = async |path: &str| {
-        let response = client().post(format!("{base}{path}")).form(&[("email", "a@example.com")]).send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
-    };
+    let base = served(app).await;
+    let ask = async |path: &str| ask(&format!("{base}{path}"), "a@example.com").await;
 
     assert_eq!(ask("/guarded").await, (200, "allow [DomainExpiresSoon]".to_owned()));
     assert_eq!(ask("/guarded/either").await, (200, "allow".to_owned()));
@@ -66,25 +75,12 @@ async fn in_decoy_mode_a_blocked_caller_has_the_verdict_of_a_stranger() {
     let registry = Registry::start().await.unwrap();
     registry.register("lapsed.com", time("2009-01-01T00:00:00Z"), time("2027-01-01T00:00:00Z"));
     registry.put("lapsed.com", Phase::Redemption);
-    let verified_at = Some(time("2020-01-01T00:00:00Z"));
-    let account = Account { id: "1".into(), email: "a@lapsed.com".to_owned(), verified: true, verified_at };
-    let gatekeeper = Gatekeeper::builder()
-        .directory(MemoryDirectory::from_iter([account]))
-        .domains(registry.rdap().await.unwrap())
-        .audit(Tracing)
-        .clock(SetClock::at(NOW))
-        .build()
-        .unwrap();
+    let gatekeeper = gatekeeper(&registry, "a@lapsed.com").await;
     let app = Router::new()
         .route("/reset", post(async |verdict: Verdict| format!("{} {:?}", verdict.as_str(), verdict.reasons())))
         .layer(GatekeeperLayer::new(gatekeeper, Reply::decoy()).guard(Guard::post("/reset").target(Target::form("email"))));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/reset", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, app).await });
-    let ask = async |email: &str| {
-        let response = client().post(&url).form(&[("email", email)]).send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
-    };
+    let url = format!("{}/reset", served(app).await);
+    let ask = async |email: &str| ask(&url, email).await;
     assert_eq!(ask("a@lapsed.com").await, ask("nobody@lapsed.com").await);
     assert_eq!(ask("a@lapsed.com").await, (200, "allow []".to_owned()));
 }
