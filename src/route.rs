@@ -14,6 +14,7 @@
 mod path;
 
 use std::cell::LazyCell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -231,6 +232,10 @@ pub(crate) enum Concern {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Guards {
     guards: Vec<Guard>,
+    /// Which of them may have a path that begins with this segment, so that a path is compared with few.
+    by_first_segment: HashMap<String, Vec<usize>, foldhash::fast::RandomState>,
+    /// Which may have one that begins with any other: they have a parameter there.
+    with_any_first_segment: Vec<usize>,
     cover_a_safe_method: bool,
 }
 
@@ -238,6 +243,13 @@ impl Guards {
     pub(crate) fn push(&mut self, mut guard: Guard, clock: Arc<dyn Clock>) {
         guard.counter = guard.limit.map(|limit| Counter::new(limit, clock));
         self.cover_a_safe_method |= guard.covers_a_safe_method();
+        let at = self.guards.len();
+        let first = first_segment(&guard.pattern.text);
+        if first.contains(['{', '}']) {
+            self.by_first_segment.values_mut().chain([&mut self.with_any_first_segment]).for_each(|guards| guards.push(at));
+        } else {
+            self.by_first_segment.entry(first.to_owned()).or_insert_with(|| self.with_any_first_segment.clone()).push(at);
+        }
         self.guards.push(guard);
     }
 
@@ -277,7 +289,9 @@ impl Guards {
 
     fn visit<'g>(&'g self, path: &str, mut visit: impl FnMut(&'g Guard)) {
         if let Some(path) = path::plain(path) {
-            return self.guards.iter().filter(|guard| guard.pattern.is(path)).for_each(visit);
+            let alike = self.by_first_segment.get(first_segment(path)).unwrap_or(&self.with_any_first_segment);
+            let guards = alike.iter().filter_map(|at| self.guards.get(*at));
+            return guards.filter(|guard| guard.pattern.is(path)).for_each(visit);
         }
         if !is_readable(path) {
             return self.guards.iter().for_each(visit);
@@ -286,6 +300,13 @@ impl Guards {
         let matches = |guard: &&Guard| readings.iter().any(|reading| guard.pattern.matches(reading));
         self.guards.iter().filter(matches).for_each(&mut visit);
     }
+}
+
+/// What stands between the first two slashes of `path`.
+fn first_segment(path: &str) -> &str {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    // Segments are short, so that bytes are quicker than a search.
+    rest.bytes().position(|byte| byte == b'/').and_then(|end| rest.get(..end)).unwrap_or(rest)
 }
 
 /// Those of `guards` that judge a request whose query and form hold these values of `_method`.
@@ -466,6 +487,37 @@ mod tests {
         ] {
             assert_eq!(concern(&guards, "POST", path), Concern::None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_is_compared_with_each_guard_that_it_may_be_for_in_their_order() {
+        let patterns = ["/a/reset", "/{who}/reset", "/b/reset", "/a/{*rest}", "/a{who}/reset", "/", "/A/{who}"];
+        let mut guards = Guards::default();
+        for pattern in patterns {
+            guards.push(Guard::path(pattern), Arc::new(SystemClock));
+        }
+        let all: Vec<&Guard> = guards.guards.iter().collect();
+        for path in [
+            "/a/reset",
+            "/a/reset/",
+            "/b/reset",
+            "/c/reset",
+            "/ab/reset",
+            "/a/x/y",
+            "/a/x",
+            "/a",
+            "/",
+            "/x",
+            "/A/reset",
+            "/%61/reset",
+            "//a/reset",
+        ] {
+            let expected = all.iter().filter(|guard| readings(path).iter().any(|reading| guard.pattern.matches(reading)));
+            let texts = |guard: &&Guard| guard.pattern.text.clone();
+            let found: Vec<String> = guards.at(path).iter().map(texts).collect();
+            assert_eq!(found, expected.copied().map(|guard| texts(&guard)).collect::<Vec<_>>(), "{path}");
+        }
+        assert_eq!(guards.at("/a/reset").len(), 4);
     }
 
     #[test]

@@ -119,8 +119,11 @@ impl Habit {
     }
 }
 
+/// How many habits may make one.
+const DIFFERENCES: usize = 10;
+
 /// Which habits make a difference for `path`, in the order in which [`Habit::differing_on`] chooses them.
-fn differences(path: &str) -> [bool; 10] {
+fn differences(path: &str) -> [bool; DIFFERENCES] {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     let has_parameters = decoded.contains(';');
     let resolves = has_parameters || ["//", "/.", "\\", "\0", "("].iter().any(|mark| decoded.contains(mark));
@@ -141,7 +144,7 @@ fn differences(path: &str) -> [bool; 10] {
 
 /// Whether `path` can be read in all ways that make a difference without much work for who asks little.
 pub(crate) fn is_readable(path: &str) -> bool {
-    path.len() <= READ_LIMIT >> differences("").len()
+    path.len() <= READ_LIMIT >> DIFFERENCES
         || is_plain(path)
         || path.len() <= READ_LIMIT >> differences(path).iter().filter(|differs| **differs).count()
 }
