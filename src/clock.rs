@@ -2,16 +2,16 @@
 //!
 //! Everything else takes the time as an argument or asks a [`Clock`], so that a test can replay the year 2022.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tokio::time::error::Elapsed;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use uuid::{NoContext, Uuid};
 
 /// Tells the time. [`SystemClock`] unless a test or a simulation sets its own.
@@ -37,12 +37,35 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
-/// What `future` gives within `limit`. One that gives it at once, as most do, costs no timer.
-pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => tokio::time::timeout(limit, future).await,
+pin_project! {
+    /// What `future` gives within `limit`. One that gives it at once, as most do, costs no timer.
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+/// The limit passed first.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it took too long")]
+pub(crate) struct Elapsed;
+
+pub(crate) const fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+    Within { future, limit, timer: None }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.limit)));
+        timer.as_mut().poll(cx).map(|()| Err(Elapsed))
     }
 }
 

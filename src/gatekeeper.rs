@@ -174,36 +174,17 @@ impl Gatekeeper {
 
     /// The verdict about a request for all of `asked`, carried out where that is the occasion's wish, recorded and counted.
     pub(crate) async fn decide(&self, asked: &[Asked<'_>], occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
-        self.counted(occasion, self.decided(asked, occasion)).await
+        let judging = Judging::begin(occasion);
+        let verdict = self.decided(asked, occasion).instrument(judging.span.clone()).await;
+        judging.end(&verdict, &self.inner.metrics);
+        verdict
     }
 
     /// The verdict about a request that can't be read, recorded and counted.
     pub(crate) async fn refuse(&self, reason: Reason, occasion: Occasion<'_>) -> Result<Verdict, AssessError> {
-        self.counted(occasion, self.refused(reason, occasion)).await
-    }
-
-    /// What `verdict` gives, in a span and counted.
-    async fn counted(
-        &self,
-        occasion: Occasion<'_>,
-        verdict: impl Future<Output = Result<Verdict, AssessError>>,
-    ) -> Result<Verdict, AssessError> {
-        let start = Instant::now();
-        let span = occasion.span();
-        let verdict = verdict.instrument(span.clone()).await;
-        match &verdict {
-            Ok(verdict) => {
-                span.record("reset_gatekeeper.verdict", verdict.as_str());
-                if let Some(reason) = verdict.reasons().first() {
-                    span.record("reset_gatekeeper.reason", reason.as_str());
-                }
-                self.inner.metrics.judged(verdict, occasion.enforced, start.elapsed());
-            }
-            // Somebody asked by what this directory doesn't know.
-            Err(AssessError::Directory(DirectoryError::Unsupported(_))) => {}
-            Err(AssessError::Directory(_)) => metrics::unavailable("directory"),
-            Err(AssessError::Audit(_)) => metrics::unavailable("audit"),
-        }
+        let judging = Judging::begin(occasion);
+        let verdict = self.refused(reason, occasion).instrument(judging.span.clone()).await;
+        judging.end(&verdict, &self.inner.metrics);
         verdict
     }
 
@@ -272,6 +253,35 @@ impl Gatekeeper {
     }
 }
 
+/// A verdict in the making, in a span and counted.
+struct Judging {
+    span: Span,
+    start: Instant,
+    enforced: bool,
+}
+
+impl Judging {
+    fn begin(occasion: Occasion<'_>) -> Self {
+        Self { span: occasion.span(), start: Instant::now(), enforced: occasion.enforced }
+    }
+
+    fn end(self, verdict: &Result<Verdict, AssessError>, metrics: &Metrics) {
+        match verdict {
+            Ok(verdict) => {
+                self.span.record("reset_gatekeeper.verdict", verdict.as_str());
+                if let Some(reason) = verdict.reasons().first() {
+                    self.span.record("reset_gatekeeper.reason", reason.as_str());
+                }
+                metrics.judged(verdict, self.enforced, self.start.elapsed());
+            }
+            // Somebody asked by what this directory doesn't know.
+            Err(AssessError::Directory(DirectoryError::Unsupported(_))) => {}
+            Err(AssessError::Directory(_)) => metrics::unavailable("directory"),
+            Err(AssessError::Audit(_)) => metrics::unavailable("audit"),
+        }
+    }
+}
+
 impl Inner {
     fn admits(&self, requested: &Identifier) -> bool {
         match requested {
@@ -319,7 +329,8 @@ impl Inner {
         let domain = mailbox.as_ref().map(|mailbox| mailbox.domain().clone());
         let judged = Judged { account, domain, sighting, verdict };
         match self.exemption(&judged).await {
-            Some(exemption) => self.exempt(judged, exemption, mailbox.as_deref()).await,
+            // Rare, and so not part of every verdict's future.
+            Some(exemption) => Box::pin(self.exempt(judged, exemption, mailbox.as_deref())).await,
             None => judged,
         }
     }

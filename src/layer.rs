@@ -165,6 +165,8 @@ fn refuse_upgrade<B>(request: &mut Request<B>) {
 }
 
 /// A request that may be a recovery request, from its body to its answer.
+///
+/// What is rare on that way is boxed, so that this future, which is made for each, stays short.
 async fn judged<S, B, R>(settings: Arc<Settings>, mut ready: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -185,7 +187,7 @@ where
             let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
             if is_judged && settings.reply.decoys_at().is_some() {
                 // What is done with the answer to a blocked caller is done with everybody's.
-                return Ok(restored(response, &Restoration::default()).await);
+                return Ok(Box::pin(restored(response, &Restoration::default())).await);
             }
             Ok(response.map(ResponseBody::application))
         }
@@ -197,7 +199,7 @@ where
             // As beside a stranger's name, or a handler that asks for a verdict would tell who is blocked.
             parts.extensions.insert(Verdict::default());
             let response = ready.call(Request::from_parts(parts, read.into_body())).await?;
-            let mut response = restored(response, &restoration).await;
+            let mut response = Box::pin(restored(response, &restoration)).await;
             response.extensions_mut().insert(verdict);
             Ok(response)
         }
@@ -321,7 +323,7 @@ impl Settings {
         let outcome = match requested {
             Ok(requested) if requested.is_empty() => Outcome::Passed { verdict: None, host },
             Ok(requested) => self.decided(&requested, &mut read, occasion, host).await,
-            Err(refusal) => self.refused(refusal, occasion, host).await,
+            Err(refusal) => Box::pin(self.refused(refusal, occasion, host)).await,
         };
         (read, read_at, outcome)
     }
@@ -354,7 +356,7 @@ impl Settings {
         };
         match self.reply.decoys_at().filter(|_| !reason.is_of_request()) {
             None => Outcome::Refused { answer: Answer::blocked(verdict.reference()), verdict: Some(verdict) },
-            Some(domain) => match self.plan(requested, &read.bytes(), occasion, domain).await {
+            Some(domain) => match Box::pin(self.plan(requested, &read.bytes(), occasion, domain)).await {
                 Ok(plan) => Outcome::Decoyed { plan: Box::new(plan), verdict, host },
                 Err(error) => self.unavailable(&error, host),
             },

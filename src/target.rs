@@ -229,7 +229,8 @@ impl<'b> Body<'b> {
             }
             (mime::MULTIPART, mime::FORM_DATA) if content_type.suffix().is_none() => {
                 only_utf8(&content_type, &[mime::CHARSET, mime::BOUNDARY])?;
-                multipart::fields(&content_type, body).await.and_then(in_utf8)
+                // Rare, and so not part of every body's future.
+                Box::pin(multipart::fields(&content_type, body)).await.and_then(in_utf8)
             }
             (mime::APPLICATION, _) if is_json => {
                 only_utf8(&content_type, &[mime::CHARSET])?;

@@ -43,7 +43,9 @@ impl Directory for MemoryDirectory {
         match identifier {
             Identifier::Email(mailbox) => {
                 for spelling in mailbox.spellings() {
-                    found.extend(self.accounts.get(&spelling).into_iter().flat_map(|rows| rows.clone()));
+                    if let Some(rows) = self.accounts.get(&spelling) {
+                        found.extend_from_slice(&rows);
+                    }
                 }
             }
             Identifier::Id(id) => {

@@ -175,7 +175,8 @@ impl Cache {
                 Ok(sighting)
             }
             Some(Err(error)) => Err(error),
-            None => self.asked(Question::Domain(domain.clone()), key, since, now).await,
+            // Rare, and so not part of every answer's future.
+            None => Box::pin(self.asked(Question::Domain(domain.clone()), key, since, now)).await,
         }
     }
 
@@ -187,7 +188,7 @@ impl Cache {
         let now = self.shared.clock.now();
         let outcome = match self.shared.hosts.remembered(&key, since, now, &self.shared.settings) {
             Some(outcome) => outcome,
-            None => self.asked(Question::Host(host.into()), key, since, now).await,
+            None => Box::pin(self.asked(Question::Host(host.into()), key, since, now)).await,
         };
         outcome.ok()?.report.mail
     }
