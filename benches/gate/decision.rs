@@ -17,9 +17,9 @@ use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 
-use crate::Row;
 use crate::meter::{Failure, Peer, compare};
 use crate::service::{Forgetful, Healthy, answered, application, batch};
+use crate::{Row, row};
 
 const ACCOUNTS: usize = 10_000;
 
@@ -48,7 +48,7 @@ pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {
         ],
     )?;
     let case = "POST /password-reset: decision / axum::Form".to_owned();
-    Ok(vec![Row { case, ours: ours.beyond(bare), peer: form.beyond(bare_of_axum), goal: GOAL }])
+    Ok(vec![row(case, ours.beyond(bare), form.beyond(bare_of_axum), GOAL)])
 }
 
 fn directory() -> MemoryDirectory {

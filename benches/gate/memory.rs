@@ -13,9 +13,9 @@ use reset_gatekeeper::domain::{DomainSource, Report};
 use reset_gatekeeper::{AddressError, RegistrableDomain, SystemClock};
 use tokio::runtime::Runtime;
 
-use crate::Row;
 use crate::meter::{CALLS, Failure, Meter, Peer, compare, is_in_earnest};
 use crate::service::Healthy;
+use crate::{Row, row};
 
 const DOMAINS: usize = 10_000;
 const FRESH_FOR: Duration = Duration::from_secs(3_600);
@@ -57,8 +57,8 @@ pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {
             Peer::new("moka::future", batch(&keys, 3, |key| future.get(key).now_or_never()?)),
         ],
     )?;
-    let row = |peer_name, peer| Row { case: format!("remembered domain: Cache::sighting / {peer_name}"), ours, peer, goal: GOAL };
-    Ok(vec![row("moka::sync", sync), row("moka::sync, foldhash", sync_foldhash), row("moka::future", future)])
+    let beside = |peer_name, peer| row(format!("remembered domain: Cache::sighting / {peer_name}"), ours, peer, GOAL);
+    Ok(vec![beside("moka::sync", sync), beside("moka::sync, foldhash", sync_foldhash), beside("moka::future", future)])
 }
 
 /// Prints how many bytes each of a million domains takes, beside its report, which both share with all others here.

@@ -8,8 +8,8 @@ use icann_rdap_common::response::RdapResponse;
 use reset_gatekeeper::RegistrableDomain;
 use reset_gatekeeper::domain::rdap;
 
-use crate::Row;
 use crate::meter::{CALLS, Failure, Peer, compare};
+use crate::{Row, row};
 
 const DOCUMENTS: [(&str, &str, &str); 3] = [
     ("a registry's answer", "example.com", include_str!("rdap/registry.json")),
@@ -53,7 +53,7 @@ pub(crate) fn rows() -> Result<Vec<Row>, Failure> {
                     }),
                 ],
             )?;
-            Ok(Row { case: format!("{case}: rdap::read / icann-rdap-common"), ours, peer, goal: GOAL })
+            Ok(row(format!("{case}: rdap::read / icann-rdap-common"), ours, peer, GOAL))
         })
         .collect()
 }

@@ -10,8 +10,8 @@ use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
 use reset_gatekeeper::{RegistrableDomain, SystemClock};
 use tokio::runtime::Runtime;
 
-use crate::Row;
 use crate::meter::{Failure, Meter, Peer, compare_in};
+use crate::{Row, row};
 
 const WAITERS: usize = 10_000;
 
@@ -57,5 +57,5 @@ pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {
     };
     let case = "One of 10,000 that wait for one domain";
     let [ours, moka] = compare_in(60, case, [Peer::new("Cache::sighting", ours), Peer::new("moka::future, get_with", moka)])?;
-    Ok(vec![Row { case: "10,000 waiters: Cache::sighting / get_with".to_owned(), ours, peer: moka, goal: GOAL }])
+    Ok(vec![row("10,000 waiters: Cache::sighting / get_with", ours, moka, GOAL)])
 }
