@@ -6,6 +6,7 @@
 //! | who is blocked when, and why | [verdicts] |
 //! | what a blocked caller should see, and what to do in doubt | [replies] |
 //! | how your accounts are found | [directories] |
+//! | how the layer gets into your web framework | [frameworks] |
 //! | where it stands beside nginx, Caddy or Envoy | [proxies] |
 //! | how several of it share what they know | [replicas] |
 //! | how accounts that nobody resets are watched | [sweeping] |
@@ -52,6 +53,8 @@ pub mod verdicts {}
 pub mod replies {}
 #[doc = include_str!("guide/directories.md")]
 pub mod directories {}
+#[doc = include_str!("guide/frameworks.md")]
+pub mod frameworks {}
 #[doc = include_str!("guide/proxies.md")]
 pub mod proxies {}
 #[doc = include_str!("guide/replicas.md")]

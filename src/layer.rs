@@ -10,7 +10,8 @@
 //!    RFC 9110 §7.8 lets any recipient do.
 //!
 //! What a deployment can break: a layer between this one and the application that decompresses or rewrites bodies, paths or methods
-//! shows the application another request than the one that was judged. Put it outside.
+//! shows the application another request than the one that was judged. Put it outside. A router that has read the path before this layer, as with
+//! axum's `Router::layer`, gives the handler what stood there, decoy or not: see [the guide](crate::guide::frameworks).
 
 use std::fmt;
 use std::pin::Pin;
