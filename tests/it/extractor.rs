@@ -1,14 +1,16 @@
 //! A handler of axum that has the verdict as an argument.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::extract::Path;
 use axum::routing::post;
 use reset_gatekeeper::account::{Account, MemoryDirectory};
 use reset_gatekeeper::audit::Tracing;
 use reset_gatekeeper::testing::{Phase, Registry, SetClock, time};
 use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, Reply, Target, Verdict};
+use tower::Layer;
 
 use crate::stage::{NOW, client};
 
@@ -83,4 +85,26 @@ async fn in_decoy_mode_a_blocked_caller_has_the_verdict_of_a_stranger() {
     let ask = async |email: &str| ask(&url, email).await;
     assert_eq!(ask("a@lapsed.com").await, ask("nobody@lapsed.com").await);
     assert_eq!(ask("a@lapsed.com").await, (200, "allow []".to_owned()));
+}
+
+/// A layer of axum's router runs after it has read the path, and the handler is given what stood there: the guide warns of it. Once that half of this fails, it need not.
+#[tokio::test]
+async fn a_decoy_in_the_path_reaches_the_handler_where_the_layer_is_around_the_router() {
+    let registry = Registry::start().await.unwrap();
+    registry.register("lapsed.com", time("2009-01-01T00:00:00Z"), time("2027-01-01T00:00:00Z"));
+    registry.put("lapsed.com", Phase::Redemption);
+    let gatekeeper = gatekeeper(&registry, "a@lapsed.com").await;
+    let layer = GatekeeperLayer::new(gatekeeper, Reply::decoy()).guard(Guard::post("/link/{email}").target(Target::path("email")));
+    let mailed = Arc::<Mutex<Vec<String>>>::default();
+    let app = || {
+        let mailed = Arc::clone(&mailed);
+        Router::new().route("/link/{email}", post(async move |Path(email): Path<String>| mailed.lock().unwrap().push(email)))
+    };
+    for app in [Router::new().fallback_service(layer.layer(app())), app().layer(layer)] {
+        let url = format!("{}/link/a@lapsed.com", served(app).await);
+        assert_eq!(client().post(url).send().await.unwrap().status(), 200);
+    }
+    let [around, within] = mailed.lock().unwrap().clone().try_into().unwrap();
+    assert!(around.ends_with("@gatekeeper.invalid"), "{around}");
+    assert_eq!(within, "a@lapsed.com");
 }
