@@ -41,6 +41,7 @@ mod remembered;
 mod replay;
 mod replicas;
 mod reply;
+mod schema;
 mod serve;
 mod sources;
 mod stage;

@@ -3,47 +3,19 @@
 //! The server is that of `GATEKEEPER_POSTGRES`. Each test has a schema of its own there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use reset_gatekeeper::account::{Account, AccountId, Directory, DirectoryError, IdKind, PostgresDirectory, Queries};
 use reset_gatekeeper::testing::time;
 use reset_gatekeeper::{Identifier, Identifies, Reason};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
-const SERVER: &str = "postgres://postgres@127.0.0.1:5432/test";
+pub(crate) use crate::schema::{Schema, server};
+
 const AT: &str = "2021-05-04T10:00:00Z";
 const UUIDS: [&str; 3] =
     ["00000000-0000-0000-0000-0000000000a1", "67e55044-10b1-426f-9247-bb680e5fe0c8", "f0000000-0000-0000-0000-000000000000"];
 
-pub(crate) fn server() -> String {
-    std::env::var("GATEKEEPER_POSTGRES").unwrap_or_else(|_| SERVER.to_owned())
-}
-
-/// A schema that comes first in the search path, and goes when the test is over.
-pub(crate) struct Schema {
-    name: String,
-    pub(crate) url: String,
-    pub(crate) connection: PgConnection,
-}
-
 impl Schema {
-    pub(crate) async fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = server();
-        let name = format!("gatekeeper_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let separator = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{separator}options=-c%20search_path%3D{name}%2Cpublic");
-        let connection = PgConnection::connect(&url).await;
-        let connection = connection.unwrap_or_else(|error| panic!("no PostgreSQL at {server} (set GATEKEEPER_POSTGRES): {error}"));
-        let mut schema = Self { name, url, connection };
-        schema.run(&format!("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}", schema.name)).await;
-        schema
-    }
-
-    pub(crate) async fn run(&mut self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
     /// The table `users` of an application, whose keys are of type `id`, with these rows.
     async fn users(&mut self, id: &str, email: &str, rows: &[&str]) {
         self.run(&format!(
@@ -57,24 +29,6 @@ impl Schema {
 
     async fn directory(&self, queries: Queries) -> Result<PostgresDirectory, DirectoryError> {
         PostgresDirectory::connect_with(&self.url, queries).await
-    }
-}
-
-/// Also where the test fails.
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.name.clone());
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut connection = PgConnection::connect(&url).await.unwrap();
-                let sql = format!("SET lock_timeout = '10s'; SET client_min_messages = warning; DROP SCHEMA {name} CASCADE");
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            });
-        });
-        if dropped.join().is_err() {
-            eprintln!("the schema {} is left behind", self.name);
-        }
     }
 }
 
