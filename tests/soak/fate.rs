@@ -8,14 +8,12 @@ use reset_gatekeeper::testing::{Fault, Phase, time};
 use tokio::time::Instant;
 
 use crate::dice::Dice;
-use crate::model::{Flag, Truth, Weather};
+use crate::model::{Flag, LINGERS_LONG, Truth, Weather};
 use crate::population::{DAY, Lot, now};
 use crate::world::{Mode, World};
 
 /// A second longer than a failure is remembered or a server left alone, where a question that fails does so at once.
 const LINGERS: Duration = Duration::from_secs(10);
-/// The same where it hangs: a lookup goes on for up to thirty seconds.
-const LINGERS_LONG: Duration = Duration::from_secs(40);
 /// Until nobody judges any more by how an account was.
 const AT_REST: f64 = 15.0;
 

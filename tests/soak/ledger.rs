@@ -37,12 +37,16 @@ pub(crate) enum Told {
     Decoyed,
     /// Blocked, or refused as unreadable, with this reference.
     Refused(String),
+    /// That nobody can tell at the moment: no verdict, and so no reset.
+    Unavailable,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) who: Who,
     pub(crate) from: Instant,
+    /// Whether it was sent at once, so that its caller waits for nothing but the answer.
+    pub(crate) is_whole: bool,
     pub(crate) arrivals: Vec<Arrival>,
 }
 
@@ -65,9 +69,9 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A request is about to be sent. Gives its trace identifier.
-    pub(crate) fn send(&self, who: Who) -> String {
+    pub(crate) fn send(&self, who: Who, is_whole: bool) -> String {
         let trace = format!("{:032x}", self.traces.fetch_add(1, Ordering::Relaxed) + 1);
-        let sent = Sent { who, from: Instant::now(), arrivals: Vec::new() };
+        let sent = Sent { who, from: Instant::now(), is_whole, arrivals: Vec::new() };
         self.open.lock().unwrap().insert(trace.clone(), sent);
         trace
     }
@@ -90,6 +94,11 @@ impl Ledger {
         sent
     }
 
+    /// Whether somebody has been waiting for an answer since before `since`.
+    pub(crate) fn has_waiting(&self, since: Instant) -> bool {
+        self.open.lock().unwrap().values().any(|sent| sent.is_whole && sent.from < since)
+    }
+
     /// What reached the application of a request so far.
     pub(crate) fn arrivals(&self, trace: &str) -> Vec<Arrival> {
         self.open.lock().unwrap().get(trace).map(|sent| sent.arrivals.clone()).unwrap_or_default()
@@ -101,6 +110,11 @@ impl Ledger {
 
     pub(crate) fn counts(&self) -> BTreeMap<(&'static str, String), u64> {
         self.counts.lock().unwrap().clone()
+    }
+
+    /// How often anything had an outcome that begins so.
+    pub(crate) fn total(&self, outcome: &str) -> u64 {
+        self.counts.lock().unwrap().iter().filter(|((_, found), _)| found.starts_with(outcome)).map(|(_, count)| count).sum()
     }
 
     pub(crate) fn wrong(&self, what: String) {
@@ -129,6 +143,8 @@ impl Ledger {
                 (None, verdicts) => verdicts.len() <= 1,
                 (Some(Told::Allowed), [verdict]) => verdict.is_allowed,
                 (Some(Told::Decoyed), [verdict]) => !verdict.is_allowed,
+                // The log is slow, not broken: what is not told may be recorded.
+                (Some(Told::Unavailable), verdicts) => verdicts.len() <= 1,
                 (Some(Told::Refused(reference)), [verdict]) => !verdict.is_allowed && verdict.id == *reference,
                 (Some(_), _) => false,
             };

@@ -1,7 +1,8 @@
 //! The expected verdict: a pure function of what was true and what was broken at the times from which the sidecars may know it.
 //!
 //! Each request has a span, from before it was sent to after it was answered, and was judged at some moment of it. So more than one verdict may be right: whatever may
-//! follow from anything that was true within the reach of that span. Nothing is asserted about how long anything takes.
+//! follow from anything that was true within the reach of that span. Nothing is asserted about how long anything takes: where a machine that has too much else to do
+//! leaves somebody waiting for as long as a sidecar waits for its source, the source could not tell, as if it failed.
 
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ pub(crate) const FRESH_FOR: Duration = Duration::from_secs(8);
 pub(crate) const STALE_FOR: Duration = Duration::from_secs(60);
 /// Their `domains.timeout`. A lookup that is joined may have begun so long ago.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
+/// Who waits for so long has found the machine overstrained: a lookup may have failed by that.
+pub(crate) const STRAIN: Duration = Duration::from_millis(1_500);
+/// So long a failure may have its effects where questions hang: a lookup goes on for up to thirty seconds, and then the server is left alone for five.
+pub(crate) const LINGERS_LONG: Duration = Duration::from_secs(40);
 /// After so long what one sidecar saw is in the state, where the others find it.
 const KEPT_AFTER: Duration = Duration::from_secs(2);
 
@@ -101,6 +106,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) weather: &'a Timeline<Weather>,
     /// A request for an account of the domain that was let through in calm weather, so that the domain was seen then.
     pub(crate) seen: Option<Span>,
+    /// When the machine was last seen overstrained, though the weather was calm.
+    pub(crate) strained: Option<Instant>,
 }
 
 /// Which verdicts are right.
@@ -116,12 +123,9 @@ pub(crate) struct Expected {
 
 /// Which verdicts are right about a request.
 pub(crate) fn expected(evidence: &Evidence<'_>) -> Expected {
-    let Evidence { span, flag, domain, weather, seen } = *evidence;
-    let is_calm =
-        !weather.during(Span { from: before(span.from, Duration::from_secs(600)), ..span }).any(|(weather, _, end)| match weather {
-            Weather::Calm => false,
-            Weather::Foul(lingers) => end.is_none_or(|end| end + lingers >= span.from),
-        });
+    let Evidence { span, flag, domain, weather, seen, strained } = *evidence;
+    let is_strained = strained.is_some_and(|at| at + LINGERS_LONG >= span.from);
+    let is_calm = !is_strained && is_calm(weather, span);
     let reach = if is_calm { FRESH_FOR + TIMEOUT } else { STALE_FOR + TIMEOUT };
     let mut expected = Expected { allow: false, block: false, block_is_for_good: is_calm, is_calm };
     for (flag, since, _) in flag.during(span) {
@@ -135,10 +139,20 @@ pub(crate) fn expected(evidence: &Evidence<'_>) -> Expected {
         let verified = Span { from: since, ..span };
         expected.allow |= domain.has(Truth::Healthy, seen_from);
         expected.block |= domain.has(Truth::Barred, seen_from) || domain.has(Truth::Lost, verified);
-        expected.block |= !is_calm && !seen.is_some_and(|seen| is_known(seen, since, span));
+        // What was seen by one may not be kept for the others where all is slow.
+        expected.block |= !is_calm && (is_strained || !seen.is_some_and(|seen| is_known(seen, since, span)));
         expected.block_is_for_good &= !domain.has(Truth::Barred, seen_from);
     }
     expected
+}
+
+/// Whether the registry did well, and had done for long enough.
+pub(crate) fn is_calm(weather: &Timeline<Weather>, span: Span) -> bool {
+    let recent = Span { from: before(span.from, LINGERS_LONG), ..span };
+    !weather.during(recent).any(|(weather, _, end)| match weather {
+        Weather::Calm => false,
+        Weather::Foul(lingers) => end.is_none_or(|end| end + lingers >= span.from),
+    })
 }
 
 /// Whether the domain that was seen in `seen`, after the verification, is still known to all in `span`, whatever its source does.
@@ -204,7 +218,10 @@ mod tests {
             let weather = timeline(Weather::Calm, weather, at);
             let seen = seen.map(|second| Span { from: at(second), to: at(second) });
             let span = Span { from: at(1000), to: at(1000) };
-            let expected = expected(&Evidence { span, flag: &flag, domain: &domain, weather: &weather, seen });
+            let evidence = Evidence { span, flag: &flag, domain: &domain, weather: &weather, seen, strained: None };
+            let expected = expected(&evidence);
+            let strained = self::expected(&Evidence { strained: Some(at(970)), ..evidence });
+            assert!(strained.block && strained.allow >= expected.allow, "{row:?}");
             let found = [("a", expected.allow), ("b", expected.block)].map(|(verdict, right)| if right { verdict } else { "" }).concat();
             assert_eq!(found, *verdicts, "{row:?}");
         }

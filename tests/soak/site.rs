@@ -74,7 +74,7 @@ impl Site {
 
     async fn ask(&self, world: &World, place: usize, by_form: bool) {
         let (email, is_allowed) = ACCOUNTS[place];
-        let trace = world.ledger.send(Who::Nobody);
+        let trace = world.ledger.send(Who::Nobody, true);
         let request = if by_form {
             world.http.post(format!("{}/password-reset", self.base)).form(&[("email", email)])
         } else {
@@ -89,7 +89,11 @@ impl Site {
                 world.ledger.count("reset at the example", status.to_string());
                 match status {
                     200 | 202 if is_allowed => Ok(Told::Allowed),
-                    403 if !is_allowed => reference(&body).map(Told::Refused).ok_or_else(|| "403 without reference".to_owned()),
+                    503 => Ok(Told::Unavailable),
+                    // At the first look, or the one after an hour.
+                    403 if !is_allowed || world.is_strained() => {
+                        reference(&body).map(Told::Refused).ok_or_else(|| "403 without reference".to_owned())
+                    }
                     _ => Err(status.to_string()),
                 }
             }

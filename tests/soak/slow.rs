@@ -26,7 +26,7 @@ pub(crate) async fn write(world: Arc<World>, mut dice: Dice) {
         }
         let place = dice.below(world.population.accounts.len());
         let email = &world.population.accounts[place].email;
-        let trace = world.ledger.send(Who::Account(place));
+        let trace = world.ledger.send(Who::Account(place), false);
         let answer = exchange(&door, &form(&trace, &format!("email={email}")), pause).await;
         judged(&world, &door, "slow reset", &trace, email, answer);
     }
@@ -58,7 +58,7 @@ pub(crate) async fn leave_open(world: Arc<World>, mut dice: Dice) {
     while world.pause(dice.between(0.5, 3.0)).await {
         let Some(door) = door(&world, &mut dice) else { continue };
         let Ok(mut stream) = TcpStream::connect(door.address).await else { continue };
-        let trace = world.ledger.send(Who::Nobody);
+        let trace = world.ledger.send(Who::Nobody, false);
         let whole = form(&trace, "email=user0@steady-1.org");
         let (kind, sent, ends) = match dice.below(6) {
             0 => ("half-open: silence", 0, false),

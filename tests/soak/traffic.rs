@@ -135,7 +135,7 @@ impl Caller {
             Who::Stranger(email) => email.clone(),
             Who::Nobody => unreachable!("asked for by `unreadable`"),
         };
-        let trace = self.world.ledger.send(who);
+        let trace = self.world.ledger.send(who, true);
         let request = reset(door.address, &trace, &email, &mut self.dice);
         let answer = self.send(request).await;
         judged(&self.world, door, kind, &trace, &email, answer);
@@ -155,7 +155,7 @@ impl Caller {
             ("text/plain", "user0@steady-1.org", 415),
         ];
         let (content_type, body, status) = rows[self.dice.below(rows.len())];
-        let trace = self.world.ledger.send(Who::Nobody);
+        let trace = self.world.ledger.send(Who::Nobody, true);
         let uri = format!("http://{}/reset", door.address);
         let request = Request::post(uri).header("traceparent", traceparent(&trace)).header(CONTENT_TYPE, content_type);
         let answer = self.send(request.body(Full::new(Bytes::from(body.to_owned())).boxed()).unwrap()).await;
@@ -211,6 +211,7 @@ pub(crate) fn judged(world: &World, door: &Door<'_>, kind: &'static str, trace: 
         200 if world.ledger.arrivals(trace) == [Arrival::Decoy] => Ok(Told::Decoyed),
         200 => Ok(Told::Allowed),
         400 | 403 | 413 | 415 => reference(&body).map(Told::Refused).ok_or_else(|| format!("{status} without reference")),
+        503 => Ok(Told::Unavailable),
         _ => Err(format!("{status} {:?}", String::from_utf8_lossy(&body))),
     };
     world.ledger.count(kind, if matches!(told, Ok(Told::Decoyed)) { "200, by a decoy".to_owned() } else { status.to_string() });

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::application;
 use crate::front::Front;
 use crate::ledger::{Arrival, Ledger, Told, Who};
-use crate::model::{Evidence, Expected, FRESH_FOR, Flag, STALE_FOR, Span, TIMEOUT, Timeline, Truth, Weather, expected};
+use crate::model::{
+    Evidence, Expected, FRESH_FOR, Flag, LINGERS_LONG, STALE_FOR, STRAIN, Span, TIMEOUT, Timeline, Truth, Weather, expected, is_calm,
+};
 use crate::population::Population;
 use crate::replica::Replica;
 use crate::schema::Schema;
@@ -45,6 +47,8 @@ pub(crate) struct State {
     pub(crate) weather: Timeline<Weather>,
     /// When each domain was last seen for certain.
     seen: Vec<Option<Span>>,
+    /// When the machine was last seen overstrained.
+    strained: Option<Instant>,
 }
 
 /// How a sidecar answers who is blocked.
@@ -71,6 +75,7 @@ impl World {
             flags: population.accounts.iter().map(|account| flag(account.verified)).collect(),
             weather: Timeline::of(Weather::Calm, now),
             seen: population.domains.iter().map(|_| None).collect(),
+            strained: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let world = Arc::new(Self {
@@ -161,6 +166,7 @@ rotate_size = "8MiB"
     pub(crate) fn received(&self, trace: &str, email: &str) {
         let arrival = if email.to_lowercase().ends_with(DECOY_DOMAIN) { Arrival::Decoy } else { Arrival::Asked };
         let Some(sent) = self.ledger.arrived(trace, arrival) else { return };
+        self.note_strain(Instant::now());
         let is_right = match (&sent.who, arrival) {
             (Who::Nobody, _) | (Who::Stranger(_), Arrival::Decoy) => false,
             (Who::Stranger(asked), Arrival::Asked) => asked == email,
@@ -175,26 +181,48 @@ rotate_size = "8MiB"
         }
     }
 
-    pub(crate) fn expected(&self, account: usize, span: Span) -> Expected {
+    /// Notes whether somebody waits longer than anything takes here.
+    fn note_strain(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap();
+        if is_calm(&state.weather, Span { from: now, to: now }) && self.ledger.has_waiting(now - STRAIN) {
+            state.strained = Some(now);
+        }
+    }
+
+    /// Whether failures may still come of an overstrained machine.
+    pub(crate) fn is_strained(&self) -> bool {
+        self.note_strain(Instant::now());
+        self.state.lock().unwrap().strained.is_some_and(|at| at.elapsed() < LINGERS_LONG)
+    }
+
+    fn expected(&self, account: usize, span: Span) -> Expected {
         let (state, domain) = (self.state.lock().unwrap(), self.population.accounts[account].domain);
         let (flag, domain, seen) = (&state.flags[account], &state.domains[domain], state.seen[domain]);
-        expected(&Evidence { span, flag, domain, weather: &state.weather, seen })
+        expected(&Evidence { span, flag, domain, weather: &state.weather, seen, strained: state.strained })
     }
 
     /// Checks what was told of `who`, and learns from it what must hold from now on.
     pub(crate) fn told(&self, trace: &str, told: Told) {
+        let to = Instant::now();
+        self.note_strain(to);
         let sent = self.ledger.close(trace, Some(told.clone()));
-        let span = Span { from: sent.from, to: Instant::now() };
+        let span = Span { from: sent.from, to };
         let (expects_arrivals, is_allowed): (&[Arrival], bool) = match told {
             Told::Allowed => (&[Arrival::Asked], true),
             Told::Decoyed => (&[Arrival::Decoy], false),
-            Told::Refused(_) => (&[], false),
+            Told::Refused(_) | Told::Unavailable => (&[], false),
         };
         let expected = match sent.who {
             Who::Account(place) => self.expected(place, span),
             Who::Stranger(_) => Expected { allow: true, block: false, block_is_for_good: false, is_calm: false },
             Who::Nobody => Expected { allow: false, block: true, block_is_for_good: false, is_calm: false },
         };
+        if told == Told::Unavailable {
+            if !sent.arrivals.is_empty() {
+                self.ledger.wrong(format!("503, but the application was asked: {sent:?}, trace {trace}"));
+            }
+            return;
+        }
         self.ledger.count("verdict", if expected.allow && expected.block { "either was right" } else { "one was right" });
         let is_right = if is_allowed { expected.allow } else { expected.block };
         if !is_right || sent.arrivals != expects_arrivals {
