@@ -173,7 +173,6 @@ pub(crate) async fn restarts(world: Arc<World>, replica: usize, mut dice: Dice) 
             }
         }
         let mode = if dice.chance(0.5) { Mode::Refuse } else { Mode::Decoy };
-        replica.start(&world.configuration(mode)).await;
-        world.ledger.count("sidecar", format!("started to {mode:?}").to_lowercase());
+        world.start(replica, mode).await;
     }
 }

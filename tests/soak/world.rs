@@ -96,13 +96,21 @@ impl World {
         });
         application::serve(listener, Arc::clone(&world));
         for replica in &world.replicas {
-            replica.start(&world.configuration(Mode::Refuse)).await;
+            world.start(replica, Mode::Refuse).await;
         }
         world
     }
 
+    /// Starts a sidecar, as often as it takes.
+    pub(crate) async fn start(&self, replica: &Replica, mode: Mode) {
+        while !replica.start(&self.configuration(mode)).await {
+            self.ledger.count("sidecar", "did not start, since the database kept it waiting");
+        }
+        self.ledger.count("sidecar", format!("started to {mode:?}").to_lowercase());
+    }
+
     /// A sidecar's `gatekeeper.toml`.
-    pub(crate) fn configuration(&self, mode: Mode) -> String {
+    fn configuration(&self, mode: Mode) -> String {
         let (mode, floor) = match mode {
             Mode::Refuse => ("refuse", "0s"),
             Mode::Decoy => ("decoy", "20ms"),
