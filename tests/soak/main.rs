@@ -30,6 +30,7 @@ mod report;
 mod schema;
 mod site;
 mod slow;
+mod spelling;
 mod traffic;
 mod world;
 

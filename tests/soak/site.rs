@@ -11,7 +11,8 @@ use reset_gatekeeper::testing::{Phase, time};
 use crate::dice::Dice;
 use crate::ledger::{Told, Who};
 use crate::population::{DAY, now};
-use crate::traffic::{reference, traceparent};
+use crate::spelling::traceparent;
+use crate::traffic::reference;
 use crate::world::World;
 
 #[path = "../../examples/axum.rs"]

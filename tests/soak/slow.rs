@@ -6,12 +6,17 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use crate::application::bytes;
 use crate::dice::Dice;
 use crate::ledger::{Told, Who};
-use crate::traffic::{Answer, Door, PATIENCE, door, judged, passed, reference, traceparent};
+use crate::spelling::traceparent;
+use crate::traffic::{Answer, Door, PATIENCE, door, judged, passed, reference};
 use crate::world::World;
+
+/// How long the sidecars wait for the head of a request, and for the body of a guarded one. Where the machine is overstrained, nobody may be in time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks for resets, and uploads, a byte at a time.
 pub(crate) async fn write(world: Arc<World>, mut dice: Dice) {
@@ -20,14 +25,25 @@ pub(crate) async fn write(world: Arc<World>, mut dice: Dice) {
         let pause = Duration::from_secs_f64(dice.between(0.005, 0.05));
         if dice.chance(0.3) {
             let content = bytes(world.next_download(), 100);
+            let start = Instant::now();
             let answer = exchange(&door, &post("/upload", "x: y", &content), pause).await;
+            if answer.is_err() && start.elapsed() > HEADER_TIMEOUT {
+                world.ledger.count("slow upload", "none, since it was too slow");
+                continue;
+            }
             passed(&world, &door, "slow upload", &content, answer);
             continue;
         }
         let place = dice.below(world.population.accounts.len());
         let email = &world.population.accounts[place].email;
         let trace = world.ledger.send(Who::Account(place), false);
+        let start = Instant::now();
         let answer = exchange(&door, &form(&trace, &format!("email={email}")), pause).await;
+        if answer.is_err() && start.elapsed() > HEADER_TIMEOUT {
+            world.ledger.close(&trace, None);
+            world.ledger.count("slow reset", "none, since it was too slow");
+            continue;
+        }
         judged(&world, &door, "slow reset", &trace, email, answer);
     }
 }
