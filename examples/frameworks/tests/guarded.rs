@@ -16,6 +16,7 @@ const LAPSED: &str = "a@lapsed.example";
 struct Site {
     framework: &'static str,
     base: String,
+    http: Client,
     outbox: Outbox,
     _registry: Registry,
 }
@@ -36,15 +37,16 @@ impl Site {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let outbox = Outbox::default();
         tokio::spawn(serve(listener, gate, outbox.clone()));
-        Self { framework, base, outbox, _registry: registry }
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { framework, base, http, outbox, _registry: registry }
     }
 
     async fn ask_reset(&self, email: &str) -> reqwest::Response {
-        Client::new().post(format!("{}/password-reset", self.base)).form(&[("email", email)]).send().await.unwrap()
+        self.http.post(format!("{}/password-reset", self.base)).form(&[("email", email)]).send().await.unwrap()
     }
 
     async fn ask_link(&self, email: &str) -> reqwest::Response {
-        Client::new().post(format!("{}/magic-link/{email}", self.base)).send().await.unwrap()
+        self.http.post(format!("{}/magic-link/{email}", self.base)).send().await.unwrap()
     }
 }
 
@@ -86,7 +88,7 @@ async fn what_no_guard_concerns_is_streamed_both_ways() {
         let echoed = async {
             let (pieces, body) = mpsc::unbounded::<Result<&'static str, std::io::Error>>();
             pieces.unbounded_send(Ok("first")).unwrap();
-            let mut response = Client::new().post(format!("{}/echo", site.base)).body(Body::wrap_stream(body)).send().await.unwrap();
+            let mut response = site.http.post(format!("{}/echo", site.base)).body(Body::wrap_stream(body)).send().await.unwrap();
             assert_eq!(response.chunk().await.unwrap().unwrap(), "first", "{}", site.framework);
             pieces.unbounded_send(Ok("second")).unwrap();
             drop(pieces);

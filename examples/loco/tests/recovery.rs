@@ -21,6 +21,7 @@ const PASSWORD: &str = "12341234";
 /// The application on a port of its own, with a verified user on a healthy domain and one on a lapsed.
 struct Site {
     base: String,
+    http: Client,
     ctx: AppContext,
     folder: TempDir,
     _registry: Registry,
@@ -51,15 +52,16 @@ impl Site {
             let user = Model::create_with_password(&booted.app_context.db, &user).await.unwrap();
             user.into_active_model().verified(&booted.app_context.db).await.unwrap();
         }
-        Self { base, ctx: booted.app_context, folder, _registry: registry }
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { base, http, ctx: booted.app_context, folder, _registry: registry }
     }
 
     async fn post(&self, path: &str, body: Value) -> StatusCode {
-        Client::new().post(format!("{}{path}", self.base)).json(&body).send().await.unwrap().status()
+        self.http.post(format!("{}{path}", self.base)).json(&body).send().await.unwrap().status()
     }
 
     async fn follow(&self, token: &str) -> Response {
-        Client::new().get(format!("{}/magic-link/{token}", self.base)).send().await.unwrap()
+        self.http.get(format!("{}/magic-link/{token}", self.base)).send().await.unwrap()
     }
 
     async fn user(&self, email: &str) -> Model {
