@@ -73,6 +73,7 @@ pub mod admin;
 pub mod audit;
 mod body;
 mod clock;
+mod concurrency;
 #[cfg(feature = "cli")]
 pub mod config;
 mod decoy;

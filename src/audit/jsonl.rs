@@ -43,6 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::log::Log;
 use super::chain::Head;
 use crate::audit::{AuditError, AuditSink, Emails, Format, Record, Signer};
+use crate::concurrency::thread;
 
 /// How many requests may wait for one sync; more wait for the next.
 const MAX_GROUP: usize = 1024;
@@ -127,7 +128,7 @@ impl JsonLinesBuilder {
         let log = tokio::task::spawn_blocking(move || Log::open(self)).await.map_err(|_| AuditError::Closed)??;
         let (queue, waiting) = mpsc::channel(MAX_GROUP);
         let (head, heads) = watch::channel(log.head.clone());
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.write_groups(waiting, &head)).map_err(|error| {
+        thread::Builder::new().name("audit".to_owned()).spawn(move || log.write_groups(waiting, &head)).map_err(|error| {
             AuditError::Io { operation: "starting the thread that writes the audit log".to_owned(), source: Arc::new(error) }
         })?;
         Ok(JsonLines { queue, heads })

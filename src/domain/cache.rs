@@ -170,7 +170,7 @@ impl Cache {
         match self.shared.domains.remembered(&key, since, now, &self.shared.settings) {
             Some(Ok(sighting)) => {
                 if self.shared.is_to_be_renewed(&sighting, now) {
-                    self.renew(Question::Domain(domain.clone()), key);
+                    self.renew(Question::Domain(domain.clone()), key, &sighting);
                 }
                 Ok(sighting)
             }
@@ -258,7 +258,7 @@ impl Cache {
         if settings.is_of_provider(&question)
             && let Some(sighting) = memory.stale(&key, since, now, settings)
         {
-            self.renew(question, key);
+            self.renew(question, key, &sighting);
             return Ok(sighting);
         }
         let limit = settings.timeout;
@@ -287,13 +287,16 @@ impl Cache {
         outcome
     }
 
-    /// Has a name asked for anew, without waiting.
-    fn renew(&self, question: Question, key: Key) {
+    /// Has a name asked for anew of which `seen` is remembered, without waiting.
+    fn renew(&self, question: Question, key: Key, seen: &Sighting) {
         let shared = &self.shared;
         let now = shared.clock.now();
         let memory = shared.memory(&question);
-        if !memory.flights.has(&key) && memory.failure(&key, now).is_none() {
-            drop(memory.flights.join(key, || None, || Arc::clone(shared).look_up(question, key, now)));
+        // Another caller's question may have landed since.
+        let renewed = || memory.entries.get(&key).filter(|known| known.checked_at > seen.checked_at);
+        let landed = || memory.failure(&key, now).map(Err).or_else(|| Some(Ok(renewed()?.sighting(true, false))));
+        if !memory.flights.has(&key) {
+            drop(memory.flights.join(key, landed, || Arc::clone(shared).look_up(question.clone(), key, now)));
         }
     }
 }

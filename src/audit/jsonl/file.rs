@@ -11,6 +11,7 @@ use super::log::Unkept;
 use crate::audit::chain::Head;
 use crate::audit::format::is_beginning;
 use crate::audit::link::Link;
+use crate::concurrency::thread;
 
 /// As many bytes as a record seldom has.
 const PROBE: usize = 16 << 10;
@@ -43,7 +44,7 @@ pub(in crate::audit) fn settled_length(file: &File) -> io::Result<u64> {
 fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<()> {
     for _ in 0..LOOKS {
         match try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
             outcome => return outcome.map_err(io::Error::from),
         }
     }

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::concurrency::Mutex;
 use crate::domain::{History, Mail, Report, Sighting};
 
 /// A name's fingerprint.
