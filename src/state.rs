@@ -153,7 +153,7 @@ impl State {
 
     /// Domains about which another process that shares the state found a lapse, as they come from now on. What stands in memory about them is outdated.
     ///
-    /// In SQLite there are none. In PostgreSQL some may be missed, as while the connection is broken: they save time, and nothing may rely on them.
+    /// In SQLite there are none. In PostgreSQL they come late where the connection broke, and some may be missed: they save time, and nothing may rely on them.
     #[must_use]
     pub fn news(&self) -> broadcast::Receiver<RegistrableDomain> {
         self.node.news.subscribe()

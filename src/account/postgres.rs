@@ -18,12 +18,13 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgTypeInfo};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, TypeInfo};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, TypeInfo};
 
 use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
 use crate::account::sql::{self, failed};
 use crate::account::{Account, AccountId, Directory, DirectoryError, unite};
+use crate::clock::within;
 use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 use values::{Family, Parameter};
@@ -31,6 +32,9 @@ use values::{Family, Parameter};
 const CONNECTIONS: u32 = 8;
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const STATEMENT_TIMEOUT: &str = "3s";
+
+/// How long a connection may take to show that it still is one, before another takes its place.
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often an un-verification is tried when others change the same rows.
 const ATTEMPTS: usize = 3;
@@ -130,7 +134,7 @@ impl PostgresDirectory {
 
 async fn connect(url: &str) -> Result<PgPool, DirectoryError> {
     let options = options(url).map_err(failed("reading the address of the database"))?;
-    pool().connect_with(options).await.map_err(failed("connecting"))
+    pool(&options).connect_with(options).await.map_err(failed("connecting"))
 }
 
 /// How to connect to `url`.
@@ -142,8 +146,21 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(options.application_name("reset-gatekeeper"))
 }
 
-pub(crate) fn pool() -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT)
+/// Connections to what `options` say.
+pub(crate) fn pool(options: &PgConnectOptions) -> PgPoolOptions {
+    let (pool, options) = (PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT), options.clone());
+    // The pool's own test waits for a connection that broke unnoticed until the time for all of it is up.
+    pool.test_before_acquire(false).before_acquire(move |connection, _| {
+        let options = options.clone();
+        Box::pin(async move {
+            match within(TEST_TIMEOUT, connection.ping()).await {
+                Ok(tested) => tested?,
+                // Not closed, which would be to wait for the other end again.
+                Err(_) => *connection = PgConnection::connect_with(&options).await?,
+            }
+            Ok(true)
+        })
+    })
 }
 
 fn built_in() -> Queries {

@@ -1,8 +1,9 @@
 //! The state in PostgreSQL.
 //!
 //! 1. The tables, and that of their migrations, are made in the first schema of the search path. It may be the application's own.
-//! 2. News go through `NOTIFY`, by one connection more. They are lost while that is broken, or where a pooler takes it away between statements (PgBouncer's
-//!    transaction pooling): whoever waits for them must look by itself too, only less often.
+//! 2. News go through `NOTIFY`, by one connection more. What was missed while that was broken is read when there is another: which domains were found lapsed
+//!    meanwhile. Where a pooler takes it away between statements (PgBouncer's transaction pooling) news are lost: whoever waits for them must look by itself too,
+//!    only less often.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use tokio::sync::broadcast::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::pool::Dialect;
-use super::{MIGRATIONS, StateError, failed};
+use super::{MIGRATIONS, NEWS, StateError, count, failed, span};
 use crate::account::postgres;
 use crate::address::RegistrableDomain;
 
@@ -24,6 +25,13 @@ const CHANNEL: &str = "gatekeeper_domains";
 
 /// How long the connection that listens may be silent before it is tried, so that one that broke unnoticed shows.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// By how much the clocks of those that share the state may differ from the database's.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Those of which the last report says that they have lapsed, the latest first.
+const LAPSED_SINCE: &str = "SELECT name FROM gatekeeper_domains WHERE standing IN ('expired', 'redemption', 'pending_delete', 'unregistered') \
+     AND checked_at >= CAST(extract(epoch FROM now()) * 1000000 AS bigint) - $1 ORDER BY checked_at DESC LIMIT $2";
 
 /// How long to wait before listening is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +44,7 @@ pub(super) async fn connect(url: &str) -> Result<(PgPool, PgConnectOptions), Sta
     migrator.dangerous_set_table_name(MIGRATIONS);
     migrator.run(&mut connection).await.map_err(StateError::Tables)?;
     drop(connection.close().await);
-    Ok((postgres::pool().connect_lazy_with(options.clone()), options))
+    Ok((postgres::pool(&options).connect_lazy_with(options.clone()), options))
 }
 
 async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
@@ -68,9 +76,10 @@ pub(super) async fn listen(options: &PgConnectOptions) -> Option<PgListener> {
 
 /// Passes on what others than `node` tell, for as long as it is polled.
 pub(super) async fn pass_on(mut listener: Option<PgListener>, options: PgConnectOptions, node: Uuid, news: Sender<RegistrableDomain>) {
+    let mut heard_at = Instant::now();
     loop {
         if let Some(listener) = &mut listener {
-            let Err(error) = receive(listener, node, &news).await;
+            let Err(error) = receive(listener, &mut heard_at, node, &news).await;
             warn(&error);
         }
         sleep(PAUSE).await;
@@ -78,20 +87,46 @@ pub(super) async fn pass_on(mut listener: Option<PgListener>, options: PgConnect
     }
 }
 
-async fn receive(listener: &mut PgListener, node: Uuid, news: &Sender<RegistrableDomain>) -> Result<std::convert::Infallible, sqlx::Error> {
+/// Nothing was missed up to `heard_at`.
+async fn receive(
+    listener: &mut PgListener,
+    heard_at: &mut Instant,
+    node: Uuid,
+    news: &Sender<RegistrableDomain>,
+) -> Result<std::convert::Infallible, sqlx::Error> {
+    catch_up(listener, *heard_at, news).await?;
     loop {
-        let Ok(told) = timeout(SILENCE, listener.recv()).await else {
+        *heard_at = Instant::now();
+        let Ok(told) = timeout(SILENCE, listener.try_recv()).await else {
             within(sqlx::query("SELECT 1").execute(&mut *listener)).await?;
             continue;
         };
-        let told = told?;
-        if let Some((teller, domain)) = told.payload().split_once(' ')
-            && teller != node.to_string()
-            && let Ok(domain) = RegistrableDomain::of(domain)
-        {
-            // Nobody may be waiting.
-            drop(news.send(domain));
+        match told? {
+            Some(told) => {
+                if let Some((teller, domain)) = told.payload().split_once(' ')
+                    && teller != node.to_string()
+                {
+                    tell(domain, news);
+                }
+            }
+            // The connection was lost, and there is another one.
+            None => catch_up(listener, *heard_at, news).await?,
         }
+    }
+}
+
+/// Tells what was missed since `heard_at`.
+async fn catch_up(listener: &mut PgListener, heard_at: Instant, news: &Sender<RegistrableDomain>) -> Result<(), sqlx::Error> {
+    let missed = span(heard_at.elapsed() + SKEW);
+    let lapsed: Vec<String> = within(sqlx::query_scalar(LAPSED_SINCE).bind(missed).bind(count(NEWS as u64)).fetch_all(listener)).await?;
+    lapsed.iter().for_each(|domain| tell(domain, news));
+    Ok(())
+}
+
+fn tell(domain: &str, news: &Sender<RegistrableDomain>) {
+    if let Ok(domain) = RegistrableDomain::of(domain) {
+        // Nobody may be waiting.
+        drop(news.send(domain));
     }
 }
 

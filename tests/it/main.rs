@@ -32,6 +32,7 @@ mod http_directory;
 mod knowing;
 mod layer;
 mod one_file;
+mod partition;
 mod postgres;
 mod proxy;
 mod queries;
