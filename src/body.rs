@@ -122,7 +122,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
     fn push(&mut self, frame: Frame<Bytes>) {
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
-            Ok(data) if data.len() >= SMALL || self.frames.is_empty() => self.frames.push_back(Frame::data(data)),
+            Ok(data) if data.len() >= SMALL => self.frames.push_back(Frame::data(data)),
             Ok(data) => {
                 let last = self.frames.pop_back().map(Frame::into_data);
                 let mut joined = match last {

@@ -2,7 +2,7 @@
 //!
 //! Everything else takes the time as an argument or asks a [`Clock`], so that a test can replay the year 2022.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pin_project_lite::pin_project;
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep};
 use uuid::{NoContext, Uuid};
 
@@ -65,7 +66,8 @@ impl<F: Future> Future for Within<F> {
             return Poll::Ready(Ok(output));
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.limit)));
-        timer.as_mut().poll(cx).map(|()| Err(Elapsed))
+        // A future that uses up the task's budget each time must not keep the limit from passing.
+        pin!(unconstrained(timer.as_mut())).poll(cx).map(|()| Err(Elapsed))
     }
 }
 

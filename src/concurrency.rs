@@ -1,7 +1,7 @@
-//! The threads and locks of what is checked in all the orders in which it may run (`models` in the repository): the checker must be the one that has them.
+//! The threads and locks of what is checked in all the orders in which it may run (`tests/models` in the repository): the checker must be the one that has them.
 
-#[cfg(not(shuttle))]
+#[cfg(not(reset_gatekeeper_models))]
 pub(crate) use std::{sync::Mutex, thread};
 
-#[cfg(shuttle)]
+#[cfg(reset_gatekeeper_models)]
 pub(crate) use shuttle::{sync::Mutex, thread};

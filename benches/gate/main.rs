@@ -19,16 +19,16 @@ mod meter;
 mod passing;
 mod rdap;
 mod service;
-#[path = "../table.rs"]
+#[path = "../common/table.rs"]
 mod table;
 mod waiters;
 
 use meter::{Cost, Failure};
-pub(crate) use table::{Goal, Row};
+pub(crate) use table::Row;
 
 /// What ours costs beside a peer, in nanoseconds.
-pub(crate) fn row(case: impl Into<String>, ours: Cost, peer: Cost, at_most: Option<f64>) -> Row {
-    Row { case: case.into(), unit: "ns", ours: ours.nanoseconds, peer: peer.nanoseconds, goal: at_most.map(Goal::AtMost) }
+pub(crate) fn row(case: impl Into<String>, ours: Cost, peer: Cost, goal: Option<f64>) -> Row {
+    Row { case: case.into(), unit: "ns", ours: ours.nanoseconds, peer: peer.nanoseconds, goal }
 }
 
 fn main() -> Result<(), Failure> {

@@ -7,12 +7,12 @@
 //! What counts is the processor time of the server's threads for each request that was answered. The servers take turns, and the median of the ratios of neighbours is printed.
 
 mod serve;
-#[path = "../table.rs"]
+#[path = "../common/table.rs"]
 mod table;
 mod wrk;
 
 use serve::{Server, Site};
-use table::{Goal, Row};
+use table::Row;
 use wrk::Load;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -48,7 +48,7 @@ fn main() -> Result<(), Failure> {
         }
         let ratio = median(ours.iter().zip(&peers).map(|(ours, peer)| ours / peer).collect());
         let peer = median(peers);
-        rows.push(Row { case: case.to_owned(), unit: "us", ours: ratio * peer, peer, goal: goal.map(Goal::AtMost) });
+        rows.push(Row { case: case.to_owned(), unit: "us", ours: ratio * peer, peer, goal });
     }
     table::print(&rows);
     Ok(())

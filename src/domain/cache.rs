@@ -296,7 +296,7 @@ impl Cache {
         let renewed = || memory.entries.get(&key).filter(|known| known.checked_at > seen.checked_at);
         let landed = || memory.failure(&key, now).map(Err).or_else(|| Some(Ok(renewed()?.sighting(true, false))));
         if !memory.flights.has(&key) {
-            drop(memory.flights.join(key, landed, || Arc::clone(shared).look_up(question.clone(), key, now)));
+            drop(memory.flights.join(key, landed, || Arc::clone(shared).look_up(question, key, now)));
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn server() -> String {
 
 /// A schema that comes first in the search path, and goes when the test is over.
 pub(crate) struct Schema {
-    name: String,
+    pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) connection: PgConnection,
 }
