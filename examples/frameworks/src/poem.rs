@@ -34,16 +34,17 @@ fn guarded(app: impl Endpoint + 'static, gate: GatekeeperLayer) -> impl Endpoint
         let app = Arc::clone(&app);
         async move {
             let (mut parts, body) = request.into_parts();
-            let remote = parts.extensions.remove::<RemoteAddr>().unwrap_or_default();
-            let parts = RequestParts::from((parts, LocalAddr::default(), remote, Scheme::HTTP));
+            let unknown = (LocalAddr::default(), RemoteAddr::default(), Scheme::HTTP);
+            let (local, remote, scheme) = parts.extensions.remove().unwrap_or(unknown);
+            let parts = RequestParts::from((parts, local, remote, scheme));
             let response = app.get_response(Request::from_parts(parts, Body::from(BoxBody::new(body)))).await;
             Ok::<_, Infallible>(http::Response::from(response))
         }
     });
-    // On the way through the crate `http` poem drops the address.
+    // On the way through the crate `http` poem drops what it knows of the connection.
     gate.layer(service).compat().before(async |mut request: Request| {
-        let remote = request.remote_addr().clone();
-        request.extensions_mut().insert(remote);
+        let connection = (request.local_addr().clone(), request.remote_addr().clone(), request.scheme().clone());
+        request.extensions_mut().insert(connection);
         Ok(request)
     })
 }
