@@ -10,6 +10,7 @@
 mod values;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgTypeInfo};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, TypeInfo};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, Postgres, SqlSafeStr, SqlStr, Statement as _, Transaction, TypeInfo};
 
 use crate::account::keys::{Cells, Key, Reading, Stored};
 use crate::account::queries::{IdKind, Queries};
@@ -115,7 +116,7 @@ impl PostgresDirectory {
     /// One attempt. `None` where another transaction got in the way.
     async fn try_unverify(&self, unverify: &Statement, account: &Account, reason: Reason) -> Result<Option<bool>, DirectoryError> {
         // A row that changes after it was read again fails the change, instead of being overwritten.
-        let begun = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await;
+        let begun = begin(&self.pool, "BEGIN ISOLATION LEVEL REPEATABLE READ").await;
         let mut transaction = begun.map_err(failed(sql::UNVERIFYING))?;
         let key = self.statements.key(&mut transaction, account).await?;
         let Some(query) = key.and_then(|key| unverify.changing(&key, reason)) else {
@@ -161,6 +162,14 @@ pub(crate) fn pool(options: &PgConnectOptions) -> PgPoolOptions {
             Ok(true)
         })
     })
+}
+
+/// Begins a transaction by `statement`, to the end: a caller that gives up in between, as all do whose time is up, would leave the pool a connection (of sqlx 0.9) on
+/// which a transaction has begun and nobody ends it. What others then write there is never committed, and what they read may be long past.
+pub(crate) async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    begun.await.unwrap_or_else(|error| Err(io::Error::other(error).into()))
 }
 
 fn built_in() -> Queries {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::Database;
 
+#[cfg(feature = "postgres")]
+use crate::account::postgres;
 use crate::clock;
 
 /// How long an answer may take. Databases end a statement long before, but a connection that broke unnoticed would be waited for without end.
@@ -113,7 +115,7 @@ impl Pool {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(pool) => within(pool.begin_with(sqlx::Sqlite::BEGIN)).await.map(Transaction::Sqlite),
             #[cfg(feature = "postgres")]
-            Self::Postgres(pool) => within(pool.begin_with(sqlx::Postgres::BEGIN)).await.map(Transaction::Postgres),
+            Self::Postgres(pool) => within(postgres::begin(pool, sqlx::Postgres::BEGIN)).await.map(Transaction::Postgres),
         }
     }
 }

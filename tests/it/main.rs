@@ -27,6 +27,7 @@ mod formats;
 mod function;
 mod gate;
 mod generate;
+mod given_up;
 mod guide;
 mod http_directory;
 mod knowing;
