@@ -11,6 +11,7 @@ mod deliveries;
 mod domains;
 mod due;
 mod exemptions;
+mod given;
 #[cfg(feature = "admin")]
 mod lapsing;
 mod passes;

@@ -110,7 +110,7 @@ impl PostgresDirectory {
         let no_key = || DirectoryError::NoKey(after.cloned().unwrap_or_else(|| "".into()));
         let query = statement.page(&forms, limit).ok_or_else(no_key)?;
         let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
-        rows.iter().map(|row| Ok(read(sql::cells(row, sql::LISTING)?, self.statements.id)?.account)).collect()
+        sql::cells(&rows, sql::LISTING)?.map(|cells| Ok(read(cells?, self.statements.id)?.account)).collect()
     }
 
     /// One attempt. `None` where another transaction got in the way.
@@ -214,8 +214,12 @@ impl Statements {
         Ok(Self { lookup, unverify, page, rereads_by: queries.rereads_by(), id: queries.id })
     }
 
-    fn read(&self, row: &PgRow, operation: &'static str) -> Result<Stored, DirectoryError> {
-        sql::cells(row, operation)?.read(self.id)
+    fn read(
+        &self,
+        rows: &[PgRow],
+        operation: &'static str,
+    ) -> Result<impl Iterator<Item = Result<Stored, DirectoryError>>, DirectoryError> {
+        Ok(sql::cells(rows, operation)?.map(|cells| cells?.read(self.id)))
     }
 
     /// The key of the row that still is `account` as it was read.
@@ -224,8 +228,8 @@ impl Statements {
         let names = if *kind == Identifies::Id { self.id.forms(account.id.as_str()) } else { vec![Key::Text(account.email.clone())] };
         for query in lookup.asked_for_each(&names) {
             let rows = query.fetch_all(&mut *connection).await.map_err(failed(sql::UNVERIFYING))?;
-            for row in &rows {
-                let stored = self.read(row, sql::UNVERIFYING)?;
+            for stored in self.read(&rows, sql::UNVERIFYING)? {
+                let stored = stored?;
                 if stored.account.verified && stored.account == *account {
                     return Ok(Some(stored.key));
                 }
@@ -305,8 +309,8 @@ impl Directory for PostgresDirectory {
         let mut found = Vec::new();
         for query in lookup.asked_for_each(&sql::names(identifier, self.statements.id)) {
             let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::FINDING))?;
-            for row in &rows {
-                unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
+            for stored in self.statements.read(&rows, sql::FINDING)? {
+                unite(&mut found, stored?.account);
             }
         }
         Ok(found)

@@ -85,19 +85,31 @@ pub(super) trait Reads: Database {
     fn value(value: Self::ValueRef<'_>) -> Value;
 }
 
-/// The columns of the account in `row`.
-pub(super) fn cells<R: Row>(row: &R, operation: &'static str) -> Result<Cells, DirectoryError>
+/// The accounts in `rows`, which answer one question and so have the same columns.
+pub(super) fn cells<R: Row>(
+    rows: &[R],
+    operation: &'static str,
+) -> Result<impl Iterator<Item = Result<Cells, DirectoryError>>, DirectoryError>
 where
     R::Database: Reads,
     usize: ColumnIndex<R>,
 {
-    let cell = |name: &str| {
-        let index = row.columns().iter().position(|column| is_named(column, name));
-        let index = index.ok_or_else(|| sqlx::Error::ColumnNotFound(name.to_owned()))?;
-        row.try_get_raw(index).map(R::Database::value)
-    };
-    let cells = || Ok(Cells { id: cell("id")?, email: cell("email")?, verified: cell("verified")?, verified_at: cell("verified_at")? });
-    cells().map_err(failed(operation))
+    let places = rows.first().map(|row| places(row.columns())).transpose().map_err(failed(operation))?;
+    Ok(rows.iter().filter_map(move |row| {
+        let [id, email, verified, verified_at] = places?.map(|place| row.try_get_raw(place).map(R::Database::value));
+        let cells = || Ok(Cells { id: id?, email: email?, verified: verified?, verified_at: verified_at? });
+        Some(cells().map_err(failed(operation)))
+    }))
+}
+
+/// Where each of the wanted columns stands.
+fn places<C: Column>(columns: &[C]) -> Result<[usize; 4], sqlx::Error> {
+    let mut places = [0; 4];
+    for (place, wanted) in places.iter_mut().zip(COLUMNS) {
+        let found = columns.iter().position(|column| is_named(column, wanted));
+        *place = found.ok_or_else(|| sqlx::Error::ColumnNotFound(wanted.to_owned()))?;
+    }
+    Ok(places)
 }
 
 /// What is bound to find `identifier`, one look-up each. Nothing where it is a key that no account can have.

@@ -115,14 +115,15 @@ impl SqliteDirectory {
     async fn listed(&self, query: &SqlStr, after: Key, limit: usize, read: Reading) -> Result<Vec<Account>, DirectoryError> {
         let query = bind(sqlx::query(query.clone()), after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = query.fetch_all(&self.pool).await.map_err(failed(sql::LISTING))?;
-        rows.iter().map(|row| Ok(self.statements.read_as(row, sql::LISTING, read)?.account)).collect()
+        self.statements.read_as(&rows, sql::LISTING, read)?.map(|stored| Ok(stored?.account)).collect()
     }
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, DirectoryError> {
     // A lost un-verification would let the next request through: every commit is synced.
     let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT);
-    let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT);
+    // There is no server that could close a connection, so none needs to be tested before it is used.
+    let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
     pool.connect_with(options).await.map_err(failed("opening the file"))
 }
 
@@ -168,16 +169,27 @@ impl Statements {
         Ok(Self { lookup, unverify, page, rereads_by, id: queries.id, has_blobs, is_built_in })
     }
 
-    fn read(&self, row: &SqliteRow, operation: &'static str) -> Result<Stored, DirectoryError> {
-        self.read_as(row, operation, Cells::read)
+    fn read(
+        &self,
+        rows: &[SqliteRow],
+        operation: &'static str,
+    ) -> Result<impl Iterator<Item = Result<Stored, DirectoryError>>, DirectoryError> {
+        self.read_as(rows, operation, Cells::read)
     }
 
-    fn read_as(&self, row: &SqliteRow, operation: &'static str, read: Reading) -> Result<Stored, DirectoryError> {
-        let stored = read(sql::cells(row, operation)?, self.id)?;
-        if matches!(stored.key, Key::Uuid(_)) {
-            self.has_blobs.store(true, Ordering::Relaxed);
-        }
-        Ok(stored)
+    fn read_as(
+        &self,
+        rows: &[SqliteRow],
+        operation: &'static str,
+        read: Reading,
+    ) -> Result<impl Iterator<Item = Result<Stored, DirectoryError>>, DirectoryError> {
+        Ok(sql::cells(rows, operation)?.map(move |cells| {
+            let stored = read(cells?, self.id)?;
+            if matches!(stored.key, Key::Uuid(_)) {
+                self.has_blobs.store(true, Ordering::Relaxed);
+            }
+            Ok(stored)
+        }))
     }
 
     /// The key after which a page begins. `None` where that is no key; what a page gave is one.
@@ -199,8 +211,8 @@ impl Statements {
         let names = if *kind == Identifies::Id { self.id.forms(account.id.as_str()) } else { vec![Key::Text(account.email.clone())] };
         for name in names {
             let rows = bind(sqlx::query(query.clone()), name).fetch_all(&mut *connection).await.map_err(failed(sql::UNVERIFYING))?;
-            for row in &rows {
-                let stored = self.read(row, sql::UNVERIFYING)?;
+            for stored in self.read(&rows, sql::UNVERIFYING)? {
+                let stored = stored?;
                 if stored.account.verified && stored.account == *account {
                     return Ok(Some(stored.key));
                 }
@@ -222,8 +234,8 @@ impl Directory for SqliteDirectory {
         let mut found = Vec::new();
         for name in sql::names(identifier, self.statements.id) {
             let rows = bind(sqlx::query(query.clone()), name).fetch_all(&self.pool).await.map_err(failed(sql::FINDING))?;
-            for row in &rows {
-                unite(&mut found, self.statements.read(row, sql::FINDING)?.account);
+            for stored in self.statements.read(&rows, sql::FINDING)? {
+                unite(&mut found, stored?.account);
             }
         }
         Ok(found)
@@ -282,13 +294,13 @@ impl Reads for Sqlite {
         if value.is_null() {
             return Value::Null;
         }
-        let kind = value.type_info().name().to_owned();
-        let read = match kind.as_str() {
+        let kind = value.type_info().into_owned();
+        let read = match kind.name() {
             "INTEGER" | "BOOLEAN" => decoded(value).map(Value::Integer),
             "REAL" => decoded(value).map(Value::Float),
             "TEXT" | "DATE" | "TIME" | "DATETIME" => decoded(value).map(Value::Text),
             "BLOB" => decoded(value).map(Value::Bytes),
-            _ => Ok(Value::Other(kind)),
+            other => Ok(Value::Other(other.to_owned())),
         };
         // A text may hold bytes that are no UTF-8.
         read.unwrap_or_else(|_| Value::Other("bytes of no known encoding".to_owned()))

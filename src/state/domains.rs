@@ -4,15 +4,15 @@
 //! 2. A report that can't be read is as good as none: the domain is asked about again. A history that can't be read can't be had again, so it is an error, and
 //!    is left as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tokio::sync::broadcast;
 
+use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
 use super::{State, StateError, failed, microseconds, time};
 use crate::address::RegistrableDomain;
@@ -30,11 +30,18 @@ struct Row {
     polled_at: Option<i64>,
 }
 
+/// As it is written.
+struct Written<'a> {
+    name: &'a str,
+    checked_at: i64,
+    expires_at: Option<i64>,
+    standing: &'static str,
+    report: String,
+    history: String,
+}
+
 /// What is kept of a domain, or why that can't be read.
 pub(crate) type Kept = Result<Option<Remembered>, StateError>;
-
-/// A time that no row is kept with: the row was not there before.
-const NEVER: i64 = -1;
 
 const READ: &str = "SELECT name, checked_at, report, history, polled_at FROM gatekeeper_domains LEFT JOIN gatekeeper_watched USING (name)";
 
@@ -42,26 +49,35 @@ fn read_one() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{READ} WHERE name = $1"))
 }
 
-fn read_several<DB: Dialect>() -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!("{READ} WHERE name IN (SELECT value ->> 'name' FROM {})", DB::GIVEN))
+fn read_several<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{READ} WHERE name IN (SELECT name FROM {})", names.table::<DB>()))
 }
 
-/// Makes the rows that there are not, locks all, and gives what they were. In the order of names, so that two of these never wait for each other.
-fn lock<DB: Dialect>() -> AssertSqlSafe<String> {
+/// Adds those that are new, and names them. Rows are never taken away, so all the others are there from then on.
+///
+/// Like the next, in the order of names, and always before it: two that write at once then never wait for each other.
+fn add<DB: Dialect>(given: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "INSERT INTO gatekeeper_domains (name, checked_at, standing, report, history) \
-         SELECT value ->> 'name' AS name, {NEVER}, '', '', '' FROM {} WHERE true ORDER BY name \
-         ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING name, checked_at, report, history",
-        DB::GIVEN
+        "INSERT INTO gatekeeper_domains (name, checked_at, expires_at, standing, report, history) \
+         SELECT name, checked_at, expires_at, standing, report, history FROM {} WHERE true ORDER BY name \
+         ON CONFLICT (name) DO NOTHING RETURNING name",
+        given.table::<DB>()
     ))
 }
 
-fn write<DB: Dialect>() -> AssertSqlSafe<String> {
+fn lock<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "UPDATE gatekeeper_domains SET checked_at = CAST(value ->> 'checked_at' AS bigint), expires_at = CAST(value ->> 'expires_at' AS bigint), \
-         standing = value ->> 'standing', report = value ->> 'report', history = value ->> 'history' \
-         FROM {} WHERE name = value ->> 'name'",
-        DB::GIVEN
+        "SELECT name, checked_at, report, history FROM gatekeeper_domains WHERE name IN (SELECT name FROM {}) ORDER BY name {}",
+        names.table::<DB>(),
+        DB::LOCKING
+    ))
+}
+
+fn change<DB: Dialect>(given: &Given<'_>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "UPDATE gatekeeper_domains AS kept SET checked_at = given.checked_at, expires_at = given.expires_at, standing = given.standing, \
+         report = given.report, history = given.history FROM {} WHERE kept.name = given.name",
+        given.table::<DB>()
     ))
 }
 
@@ -87,10 +103,11 @@ impl State {
         if domains.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Value = domains.iter().map(|domain| json!({ "name": domain.as_str() })).collect();
-        let rows: Vec<Row> =
-            with!(&self.pool, |pool, DB| sqlx::query_as(read_several::<DB>()).bind(names.to_string()).fetch_all(pool).await)
-                .map_err(failed("reading domains"))?;
+        let names = Given::names(domains.iter().map(|domain| domain.as_str()));
+        let rows: Vec<Row> = with!(&self.pool, |pool, DB| {
+            sqlx::query_as_with(read_several::<DB>(&names), names.arguments::<DB>()?).fetch_all(pool).await
+        })
+        .map_err(failed("reading domains"))?;
         let rows: HashMap<_, _> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
         let kept = domains.iter().filter_map(|domain| Some(((*domain).clone(), rows.get(domain.as_str())?.remembered(domain))));
         Ok(kept.collect())
@@ -122,27 +139,71 @@ impl State {
         transaction: &mut Transaction,
         found: &[(&RegistrableDomain, &Remembered)],
     ) -> Result<Vec<Result<(Remembered, bool), StateError>>, sqlx::Error> {
-        let names: Value = found.iter().map(|(domain, _)| json!({ "name": domain.as_str() })).collect();
-        let rows: Vec<Row> = with!(in &mut *transaction, |connection, DB| {
-            sqlx::query_as(lock::<DB>()).bind(names.to_string()).fetch_all(connection).await
-        })?;
-        let rows: HashMap<_, _> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let (mut kept, mut written, mut news) = (Vec::new(), Vec::new(), Vec::new());
-        for (domain, remembered) in found {
-            let row = rows.get(domain.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-            kept.push(remembered.joined_with(row, domain).and_then(|(kept, is_news)| {
-                written.push(kept.written(domain)?);
-                news.extend(is_news.then_some(*domain));
-                Ok((kept, is_news))
-            }));
+        if found.is_empty() {
+            return Ok(Vec::new());
         }
-        let written = Value::from(written).to_string();
-        with!(in &mut *transaction, |connection, DB| sqlx::query(write::<DB>()).bind(written).execute(connection).await.map(drop))?;
-        for domain in news {
-            transaction.tell(format!("{} {domain}", self.node.id)).await?;
+        let written: Vec<_> = found.iter().map(|(domain, remembered)| remembered.written(domain)).collect();
+        let added = add_new(transaction, &written.iter().flatten().collect::<Vec<_>>()).await?;
+        let others: Vec<_> = found.iter().map(|(domain, _)| domain.as_str()).filter(|name| !added.contains(*name)).collect();
+        let rows = locked(transaction, &others).await?;
+        let (mut kept, mut changed, mut news) = (Vec::new(), Vec::new(), Vec::new());
+        for ((domain, remembered), written) in found.iter().zip(written) {
+            let row = rows.get(domain.as_str());
+            let joined = written.and_then(|_| remembered.joined_with(row, domain)).and_then(|(joined, is_news)| {
+                if row.is_some() {
+                    changed.push(joined.written(domain)?);
+                }
+                Ok((joined, is_news))
+            });
+            news.extend(matches!(joined, Ok((_, true))).then(|| format!("{} {domain}", self.node.id)));
+            kept.push(joined);
+        }
+        change_all(transaction, &changed.iter().collect::<Vec<_>>()).await?;
+        if !news.is_empty() {
+            transaction.tell(&news).await?;
         }
         Ok(kept)
     }
+}
+
+/// Adds the rows that are new, and gives their names.
+async fn add_new(transaction: &mut Transaction, rows: &[&Written<'_>]) -> Result<HashSet<String>, sqlx::Error> {
+    let given = given(rows);
+    let names: Vec<String> = with!(in transaction, |connection, DB| {
+        sqlx::query_scalar_with(add::<DB>(&given), given.arguments::<DB>()?).fetch_all(connection).await
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// Locks the rows with these names, and gives what they are.
+async fn locked(transaction: &mut Transaction, names: &[&str]) -> Result<HashMap<String, Row>, sqlx::Error> {
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let names = Given::names(names.iter().copied());
+    let rows: Vec<Row> = with!(in transaction, |connection, DB| {
+        sqlx::query_as_with(lock::<DB>(&names), names.arguments::<DB>()?).fetch_all(connection).await
+    })?;
+    Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
+}
+
+async fn change_all(transaction: &mut Transaction, rows: &[&Written<'_>]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let given = given(rows);
+    with!(in transaction, |connection, DB| {
+        sqlx::query_with(change::<DB>(&given), given.arguments::<DB>()?).execute(connection).await.map(drop)
+    })
+}
+
+fn given<'a>(rows: &[&'a Written<'a>]) -> Given<'a> {
+    Given::names(rows.iter().map(|row| row.name))
+        .number("checked_at", rows.iter().map(|row| Some(row.checked_at)))
+        .number("expires_at", rows.iter().map(|row| row.expires_at))
+        .text("standing", rows.iter().map(|row| Some(row.standing)))
+        .text("report", rows.iter().map(|row| Some(row.report.as_str())))
+        .text("history", rows.iter().map(|row| Some(row.history.as_str())))
 }
 
 /// As what stands behind the memory.
@@ -163,26 +224,24 @@ impl Store for State {
 
 impl Remembered {
     /// As a row.
-    fn written(&self, domain: &RegistrableDomain) -> Result<Value, StateError> {
-        Ok(json!({
-            "name": domain.as_str(),
-            "checked_at": microseconds(self.checked_at),
-            "expires_at": self.report.ends_at().map(microseconds),
-            "standing": self.report.standing(self.checked_at, Duration::ZERO).as_str(),
-            "report": serde_json::to_string(&*self.report).map_err(StateError::unreadable(domain))?,
-            "history": serde_json::to_string(&*self.history).map_err(StateError::unreadable(domain))?,
-        }))
+    fn written<'a>(&self, domain: &'a RegistrableDomain) -> Result<Written<'a>, StateError> {
+        Ok(Written {
+            name: domain.as_str(),
+            checked_at: microseconds(self.checked_at),
+            expires_at: self.report.ends_at().map(microseconds),
+            standing: self.report.standing(self.checked_at, Duration::ZERO).as_str(),
+            report: serde_json::to_string(&*self.report).map_err(StateError::unreadable(domain))?,
+            history: serde_json::to_string(&*self.history).map_err(StateError::unreadable(domain))?,
+        })
     }
 
-    /// What this and `row` amount to together, and whether this is news to who knew the row.
-    fn joined_with(&self, row: &Row, domain: &RegistrableDomain) -> Result<(Self, bool), StateError> {
+    /// What this and `row`, if there was one, amount to together, and whether this is news to who knew the row.
+    fn joined_with(&self, row: Option<&Row>, domain: &RegistrableDomain) -> Result<(Self, bool), StateError> {
         let is_lapsed = self.report.phase(self.checked_at, Duration::ZERO).is_lapsed();
         // As it will be read back.
         let checked_at = microseconds(self.checked_at);
         let mut joined = Self { checked_at: time(checked_at), ..self.clone() };
-        if row.checked_at == NEVER {
-            return Ok((joined, is_lapsed || self.history.lapsed_at().is_some()));
-        }
+        let Some(row) = row else { return Ok((joined, is_lapsed || self.history.lapsed_at().is_some())) };
         let before = row.history(domain)?;
         joined.history = Arc::new(before.merged(&self.history));
         if row.checked_at >= checked_at

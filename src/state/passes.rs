@@ -12,11 +12,10 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
+use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
-use super::watch::named;
 use super::{State, StateError, count, failed, microseconds, span};
 use crate::account::AccountId;
 use crate::address::RegistrableDomain;
@@ -117,46 +116,51 @@ const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 A
 /// The last of so many names.
 const STRETCH: &str = "SELECT max(name) FROM (SELECT name FROM gatekeeper_watched WHERE name > $1 ORDER BY name LIMIT $2) AS stretch";
 
-/// Counts. Of a domain that was not there, that counts at once.
-fn discover<DB: Dialect>() -> AssertSqlSafe<String> {
+/// Counts. Of a domain that the last discovery saw nothing of, that counts at once.
+fn discover<DB: Dialect>(found: &Given<'_>) -> AssertSqlSafe<String> {
+    let pass = found.after();
+    let so_far = |column: &str| format!("(CASE WHEN kept.pass = excluded.pass THEN kept.{column} ELSE 0 END + excluded.{column})");
+    let (counted, undated) = (so_far("counted"), so_far("counted_undated"));
+    let from = "(CASE WHEN kept.pass = excluded.pass AND (excluded.counted_from IS NULL OR kept.counted_from < excluded.counted_from) \
+         THEN kept.counted_from ELSE excluded.counted_from END)";
+    let is_new = "(kept.accounts = 0 OR kept.first_pass = excluded.pass)";
+    let is_outdated = is_outdated("kept.", &undated, from);
     AssertSqlSafe(format!(
-        "WITH found AS (SELECT value ->> 'name' AS name, CAST(value ->> 'accounts' AS bigint) AS accounts, \
-         CAST(value ->> 'verified_from' AS bigint) AS verified_from, CAST(value ->> 'undated' AS bigint) AS undated FROM {}) \
-         INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, pass, first_pass, counted, counted_from, \
+        "INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, pass, first_pass, counted, counted_from, \
          counted_undated, due_at, registry_at, operators, failures, told) \
-         SELECT name, accounts, verified_from, undated, $2, $2, accounts, verified_from, undated, 0, 0, '', 0, '' \
-         FROM found WHERE true ORDER BY name \
-         ON CONFLICT (name) DO UPDATE SET pass = excluded.pass, \
-         counted = CASE WHEN kept.pass = excluded.pass THEN kept.counted ELSE 0 END + excluded.counted, \
-         counted_undated = CASE WHEN kept.pass = excluded.pass THEN kept.counted_undated ELSE 0 END + excluded.counted_undated, \
-         counted_from = CASE WHEN kept.pass = excluded.pass AND (excluded.counted_from IS NULL OR kept.counted_from < excluded.counted_from) \
-         THEN kept.counted_from ELSE excluded.counted_from END",
-        DB::GIVEN
+         SELECT name, accounts, verified_from, undated, ${pass}, ${pass}, accounts, verified_from, undated, 0, 0, '', 0, '' \
+         FROM {} WHERE true ORDER BY name \
+         ON CONFLICT (name) DO UPDATE SET pass = excluded.pass, counted = {counted}, counted_undated = {undated}, counted_from = {from}, \
+         accounts = CASE WHEN {is_new} THEN {counted} ELSE kept.accounts END, \
+         undated = CASE WHEN {is_new} THEN {undated} ELSE kept.undated END, \
+         verified_from = CASE WHEN {is_new} THEN {from} ELSE kept.verified_from END, \
+         first_pass = CASE WHEN kept.accounts = 0 THEN excluded.pass ELSE kept.first_pass END, \
+         due_at = CASE WHEN {is_new} AND kept.lease IS NULL AND ({is_outdated}) THEN 0 ELSE kept.due_at END, \
+         registry_at = CASE WHEN {is_new} AND ({is_outdated}) THEN 0 ELSE kept.registry_at END",
+        found.table::<DB>()
     ))
 }
 
-/// Lets what was counted count. A look that did not know of a verification before all others, or of one without date, may have found too little: the domain is
-/// to be looked at anew, at once or, where somebody is at it, when that is settled. So is one that had no account.
-fn take_in(which: &str, locking: &str) -> AssertSqlSafe<String> {
-    let is_outdated = "accounts = 0 OR (undated = 0 AND counted_undated > 0) \
-         OR counted_from < verified_from OR (verified_from IS NULL AND counted_from IS NOT NULL)";
+/// A look that did not know of a verification before all others, or of one without date, may have found too little: the domain is to be looked at anew, at once
+/// or, where somebody is at it, when that is settled. So is one that had no account.
+fn is_outdated(kept: &str, undated: &str, from: &str) -> String {
+    format!(
+        "{kept}accounts = 0 OR ({kept}undated = 0 AND {undated} > 0) OR {from} < {kept}verified_from \
+         OR ({kept}verified_from IS NULL AND {from} IS NOT NULL)"
+    )
+}
+
+/// Lets what was counted count.
+fn take_in<DB: Dialect>() -> AssertSqlSafe<String> {
+    let is_outdated = is_outdated("", "counted_undated", "counted_from");
     AssertSqlSafe(format!(
         "UPDATE gatekeeper_watched SET accounts = counted, verified_from = counted_from, undated = counted_undated, \
          first_pass = CASE WHEN accounts = 0 THEN pass ELSE first_pass END, due_at = CASE WHEN lease IS NULL AND ({is_outdated}) THEN 0 ELSE due_at END, \
          registry_at = CASE WHEN {is_outdated} THEN 0 ELSE registry_at END \
-         WHERE name IN (SELECT name FROM gatekeeper_watched WHERE {which} \
-         AND (accounts <> counted OR undated <> counted_undated OR verified_from IS DISTINCT FROM counted_from) ORDER BY name {locking})"
+         WHERE name IN (SELECT name FROM gatekeeper_watched WHERE name > $1 AND name <= $2 AND pass = $3 \
+         AND (accounts <> counted OR undated <> counted_undated OR verified_from IS DISTINCT FROM counted_from) ORDER BY name {})",
+        DB::LOCKING
     ))
-}
-
-/// Of domains that were just counted: those that the last discovery saw nothing of.
-fn take_in_new<DB: Dialect>() -> AssertSqlSafe<String> {
-    let which = format!("name IN (SELECT value ->> 'name' FROM {}) AND (accounts = 0 OR first_pass = $2)", DB::GIVEN);
-    take_in(&which, DB::LOCKING)
-}
-
-fn take_in_all<DB: Dialect>() -> AssertSqlSafe<String> {
-    take_in("name > $1 AND name <= $2 AND pass = $3", DB::LOCKING)
 }
 
 fn forget<DB: Dialect>() -> AssertSqlSafe<String> {
@@ -167,12 +171,12 @@ fn forget<DB: Dialect>() -> AssertSqlSafe<String> {
     ))
 }
 
-fn empty<DB: Dialect>() -> AssertSqlSafe<String> {
+fn empty<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, \
          counted = 0, counted_from = NULL, counted_undated = 0, found = NULL WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT value ->> 'name' FROM {}) ORDER BY name {})",
-        DB::GIVEN,
+         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
+        names.table::<DB>(),
         DB::LOCKING
     ))
 }
@@ -241,13 +245,10 @@ impl State {
         })
         .map_err(failed())?;
         if is_ours && !progress.found.is_empty() {
-            let found = progress.found.iter().map(Discovered::written).collect::<Value>().to_string();
+            let found = given(progress.found);
             with!(in &mut transaction, |connection, DB| {
-                async {
-                    sqlx::query(discover::<DB>()).bind(&found).bind(count(number)).execute(&mut *connection).await?;
-                    sqlx::query(take_in_new::<DB>()).bind(&found).bind(count(number)).execute(connection).await.map(drop)
-                }
-                .await
+                let query = sqlx::query_with(discover::<DB>(&found), found.arguments::<DB>()?);
+                query.bind(count(number)).execute(connection).await.map(drop)
             })
             .map_err(failed())?;
         }
@@ -279,7 +280,7 @@ impl State {
                     async {
                         let query = sqlx::query(forget::<DB>()).bind(&after).bind(last).bind(count(number));
                         let done = query.execute(&mut *connection).await?;
-                        let query = sqlx::query(take_in_all::<DB>()).bind(&after).bind(last).bind(count(number));
+                        let query = sqlx::query(take_in::<DB>()).bind(&after).bind(last).bind(count(number));
                         query.execute(connection).await.map(|_| done.rows_affected())
                     }
                     .await
@@ -312,8 +313,9 @@ impl State {
             if !self.hold(&mut transaction, Pass::Unverification, number, (now(), lease), is_last).await.map_err(failed())? {
                 return Ok(false);
             }
+            let names = names(stretch);
             with!(in &mut transaction, |connection, DB| {
-                sqlx::query(empty::<DB>()).bind(named(stretch)).execute(connection).await.map(drop)
+                sqlx::query_with(empty::<DB>(&names), names.arguments::<DB>()?).execute(connection).await.map(drop)
             })
             .map_err(failed())?;
             transaction.commit().await.map_err(failed())?;
@@ -370,13 +372,33 @@ impl Pass {
 }
 
 impl Discovered {
-    /// As JSON.
-    fn written(&self) -> Value {
-        json!({
-            "name": self.domain.as_str(),
-            "accounts": count(self.accounts),
-            "verified_from": self.verified_from.map(microseconds),
-            "undated": count(self.undated),
-        })
+    /// Counts one account more.
+    pub(crate) fn count(&mut self, verified_at: Option<SystemTime>) {
+        self.accounts += 1;
+        self.undated += u64::from(verified_at.is_none());
+        self.verified_from = earliest(self.verified_from, verified_at);
     }
+
+    /// Counts those of `other`, of the same domain.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.accounts += other.accounts;
+        self.undated += other.undated;
+        self.verified_from = earliest(self.verified_from, other.verified_from);
+    }
+}
+
+/// Of two moments that may be unknown.
+fn earliest(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
+    one.into_iter().chain(other).min()
+}
+
+fn names<'a>(domains: impl IntoIterator<Item = &'a RegistrableDomain>) -> Given<'a> {
+    Given::names(domains.into_iter().map(RegistrableDomain::as_str))
+}
+
+fn given(found: &[Discovered]) -> Given<'_> {
+    names(found.iter().map(|found| &found.domain))
+        .number("accounts", found.iter().map(|found| Some(count(found.accounts))))
+        .number("verified_from", found.iter().map(|found| found.verified_from.map(microseconds)))
+        .number("undated", found.iter().map(|found| Some(count(found.undated))))
 }

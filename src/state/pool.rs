@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use sqlx::Database;
+use sqlx::error::BoxDynError;
 
+use super::given::Given;
 #[cfg(feature = "postgres")]
 use crate::account::postgres;
 use crate::clock;
@@ -96,17 +98,20 @@ pub(super) trait Dialect: Database {
     /// Begins a transaction that changes what it read.
     const BEGIN: &'static str;
 
-    /// The elements of the JSON array `$1` as the table `given`, of which each is a `value`.
-    const GIVEN: &'static str;
-
     /// After what reads rows: nobody else may change them until the transaction ends.
     const LOCKING: &'static str;
 
     /// The same, passing over those that somebody else has locked.
     const SKIPPING: &'static str;
 
+    /// What is given as a table, as it stands in a `FROM`. Its parameters are the first.
+    fn table(given: &Given<'_>) -> String;
+
+    /// What is given as parameters, of which there are as many as columns.
+    fn arguments(given: &Given<'_>) -> Result<Self::Arguments, BoxDynError>;
+
     /// Tells the others that share the state `news`, once the transaction is committed.
-    fn tell(connection: &mut Self::Connection, news: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn tell(connection: &mut Self::Connection, news: &[String]) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
 impl Pool {
@@ -122,7 +127,7 @@ impl Pool {
 
 impl Transaction {
     /// Tells the others that share the state `news`, once this is committed.
-    pub(super) async fn tell(&mut self, news: String) -> Result<(), sqlx::Error> {
+    pub(super) async fn tell(&mut self, news: &[String]) -> Result<(), sqlx::Error> {
         with!(in self, |connection, DB| DB::tell(connection, news).await)
     }
 

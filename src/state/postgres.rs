@@ -7,13 +7,15 @@
 
 use std::time::Duration;
 
+use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
-use sqlx::{Connection, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
+use sqlx::{Arguments, Connection, Postgres};
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use super::given::{Cells, Given};
 use super::pool::Dialect;
 use super::{MIGRATIONS, NEWS, StateError, count, failed, span};
 use crate::account::postgres;
@@ -54,12 +56,35 @@ async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 impl Dialect for Postgres {
     // Whatever the database's own default is: what waited for a row must see it as it is then.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-    const GIVEN: &'static str = "json_array_elements(CAST($1 AS json)) AS given (value)";
     const LOCKING: &'static str = "FOR UPDATE";
     const SKIPPING: &'static str = "FOR UPDATE SKIP LOCKED";
 
-    async fn tell(connection: &mut PgConnection, news: String) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(news).execute(connection).await.map(drop)
+    fn table(given: &Given<'_>) -> String {
+        let (mut arrays, mut names) = (Vec::new(), Vec::new());
+        for (place, (name, cells)) in given.columns().iter().enumerate() {
+            let kind = match cells {
+                Cells::Text(_) => "text",
+                Cells::Number(_) => "bigint",
+            };
+            arrays.push(format!("CAST(${} AS {kind}[])", place + 1));
+            names.push(*name);
+        }
+        format!("unnest({}) AS given ({})", arrays.join(", "), names.join(", "))
+    }
+
+    fn arguments(given: &Given<'_>) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        for (_, cells) in given.columns() {
+            match cells {
+                Cells::Text(cells) => Arguments::add(&mut arguments, cells)?,
+                Cells::Number(cells) => Arguments::add(&mut arguments, cells)?,
+            }
+        }
+        Ok(arguments)
+    }
+
+    async fn tell(connection: &mut PgConnection, news: &[String]) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_notify($1, told) FROM unnest($2) AS told").bind(CHANNEL).bind(news).execute(connection).await.map(drop)
     }
 }
 

@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::Sqlite;
+use serde::ser::{Serialize, Serializer};
+use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Arguments, Sqlite};
 
+use super::given::{Cells, Given};
 use super::pool::Dialect;
 use super::{MIGRATIONS, StateError, failed};
 
@@ -40,13 +45,59 @@ async fn connect(options: SqliteConnectOptions, pool: SqlitePoolOptions) -> Resu
 impl Dialect for Sqlite {
     // What is read first and written then must not find that another process wrote in between.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    const GIVEN: &'static str = "json_each($1) AS given";
     // Who writes has the whole file.
     const LOCKING: &'static str = "";
     const SKIPPING: &'static str = "";
 
-    async fn tell(_: &mut SqliteConnection, _: String) -> Result<(), sqlx::Error> {
+    fn table(given: &Given<'_>) -> String {
+        let columns = given.columns().iter().enumerate();
+        let columns: Vec<_> = columns.map(|(place, (name, _))| format!("value ->> {place} AS {name}")).collect();
+        format!("(SELECT {} FROM json_each($1)) AS given", columns.join(", "))
+    }
+
+    fn arguments(given: &Given<'_>) -> Result<SqliteArguments, BoxDynError> {
+        let mut arguments = SqliteArguments::default();
+        Arguments::add(&mut arguments, serde_json::to_string(&Rows(given))?)?;
+        // There are no arrays, so one parameter holds all that the others would.
+        for _ in given.columns().iter().skip(1) {
+            Arguments::add(&mut arguments, None::<i64>)?;
+        }
+        Ok(arguments)
+    }
+
+    async fn tell(_: &mut SqliteConnection, _: &[String]) -> Result<(), sqlx::Error> {
         // Who shares the file reads it.
         Ok(())
+    }
+}
+
+/// As JSON: an array of rows, each an array of cells.
+struct Rows<'a>(&'a Given<'a>);
+
+/// One of them.
+struct Row<'a>(&'a Given<'a>, usize);
+
+/// One cell of a column.
+struct Cell<'a>(&'a Cells<'a>, usize);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let count = self.0.columns().first().map_or(0, |(_, cells)| cells.len());
+        serializer.collect_seq((0..count).map(|row| Row(self.0, row)))
+    }
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.columns().iter().map(|(_, cells)| Cell(cells, self.1)))
+    }
+}
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Cells::Text(cells) => cells.get(self.1).serialize(serializer),
+            Cells::Number(cells) => cells.get(self.1).serialize(serializer),
+        }
     }
 }

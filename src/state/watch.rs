@@ -16,12 +16,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
-use super::{State, StateError, failed, microseconds, span, time};
+use super::{State, StateError, count, failed, microseconds, span, time};
 use crate::address::RegistrableDomain;
 use crate::domain::cache::Remembered;
 use crate::verdict::Reason;
@@ -135,39 +135,38 @@ fn lease<DB: Dialect>() -> AssertSqlSafe<String> {
 }
 
 /// What was found was judged by another time of verification than the one that is known by now, or without a lapse that a reset has come upon since.
-const IS_OUTDATED: &str = "kept.verified_from IS DISTINCT FROM given.verified_from OR (kept.undated > 0) <> (given.undated > 0) \
-     OR kept.registry_at <> given.leased_registry_at";
+const IS_OUTDATED: &str = "kept.verified_from IS DISTINCT FROM held.verified_from OR (kept.undated > 0) <> (held.undated > 0) \
+     OR kept.registry_at <> held.leased_registry_at";
 
 /// In the order of names, as are all changes of several rows, so that two of these never wait for each other.
-fn settle<DB: Dialect>() -> AssertSqlSafe<String> {
+fn settle<DB: Dialect>(given: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "WITH given AS (SELECT value ->> 'name' AS name, CAST(value ->> 'due_at' AS bigint) AS due_at, \
-         CAST(value ->> 'registry_at' AS bigint) AS registry_at, CAST(value ->> 'leased_registry_at' AS bigint) AS leased_registry_at, CAST(value ->> 'polled_at' AS bigint) AS polled_at, \
-         CAST(value ->> 'verified_from' AS bigint) AS verified_from, CAST(value ->> 'undated' AS bigint) AS undated, value ->> 'operators' AS operators, CAST(value ->> 'failures' AS bigint) AS failures, \
-         value ->> 'told' AS told, value ->> 'found' AS found FROM {}), \
-         held AS (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM given) AND lease = $2 ORDER BY name {}) \
-         UPDATE gatekeeper_watched AS kept SET lease = NULL, due_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE given.due_at END, \
-         registry_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE given.registry_at END, polled_at = given.polled_at, operators = given.operators, failures = given.failures, told = given.told, found = given.found \
-         FROM given, held WHERE held.name = given.name AND kept.name = given.name",
-        DB::GIVEN,
+        "UPDATE gatekeeper_watched AS kept SET lease = NULL, due_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE held.due_at END, \
+         registry_at = CASE WHEN {IS_OUTDATED} THEN 0 ELSE held.registry_at END, polled_at = held.polled_at, operators = held.operators, \
+         failures = held.failures, told = held.told, found = held.found \
+         FROM (SELECT given.* FROM {} JOIN gatekeeper_watched AS watched ON watched.name = given.name \
+         WHERE watched.lease = ${} ORDER BY given.name {}) AS held WHERE kept.name = held.name",
+        given.table::<DB>(),
+        given.after(),
         DB::LOCKING
     ))
 }
 
-fn give_back<DB: Dialect>() -> AssertSqlSafe<String> {
+fn give_back<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
+    let (worker, due_at) = (names.after(), names.after() + 1);
     AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET due_at = $3, lease = NULL WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT value ->> 'name' FROM {}) AND lease = $2 ORDER BY name {})",
-        DB::GIVEN,
+        "UPDATE gatekeeper_watched SET due_at = ${due_at}, lease = NULL WHERE name IN \
+         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) AND lease = ${worker} ORDER BY name {})",
+        names.table::<DB>(),
         DB::LOCKING
     ))
 }
 
-fn unwatch<DB: Dialect>() -> AssertSqlSafe<String> {
+fn unwatch<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "UPDATE gatekeeper_watched SET accounts = 0, counted = 0, lease = NULL, found = NULL WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT value ->> 'name' FROM {}) ORDER BY name {})",
-        DB::GIVEN,
+         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
+        names.table::<DB>(),
         DB::LOCKING
     ))
 }
@@ -209,12 +208,14 @@ impl State {
         let asked =
             looked.iter().filter_map(|look| Some((look.watched.domain.as_str(), (&look.watched.domain, look.remembered.as_ref()?))));
         let asked: Vec<_> = asked.collect::<BTreeMap<_, _>>().into_values().collect();
-        let written: BTreeMap<_, _> = looked.iter().map(|look| (look.watched.domain.as_str(), look)).collect();
-        let written: Value = written.into_values().map(Looked::written).collect();
+        let looked: BTreeMap<_, _> = looked.iter().map(|look| (look.watched.domain.as_str(), look)).collect();
+        let looked: Vec<_> = looked.into_values().collect();
+        let given = given(&looked);
         let mut transaction = self.pool.begin().await.map_err(failed())?;
         let kept = self.keep(&mut transaction, &asked).await.map_err(failed())?;
         with!(in &mut transaction, |connection, DB| {
-            sqlx::query(settle::<DB>()).bind(written.to_string()).bind(worker.to_string()).execute(connection).await.map(drop)
+            let query = sqlx::query_with(settle::<DB>(&given), given.arguments::<DB>()?).bind(worker.to_string());
+            query.execute(connection).await.map(drop)
         })
         .map_err(failed())?;
         transaction.commit().await.map_err(failed())?;
@@ -228,9 +229,10 @@ impl State {
     /// Gives back leases unused: the domains are due as of `now`.
     pub(crate) async fn give_back(&self, worker: Uuid, domains: &[RegistrableDomain], now: SystemTime) -> Result<(), StateError> {
         let failed = || failed("giving leases back");
+        let names = Given::names(domains.iter().map(RegistrableDomain::as_str));
         let mut transaction = self.pool.begin().await.map_err(failed())?;
         with!(in &mut transaction, |connection, DB| {
-            let query = sqlx::query(give_back::<DB>()).bind(named(domains)).bind(worker.to_string());
+            let query = sqlx::query_with(give_back::<DB>(&names), names.arguments::<DB>()?).bind(worker.to_string());
             query.bind(microseconds(now)).execute(connection).await.map(drop)
         })
         .map_err(failed())?;
@@ -304,11 +306,6 @@ impl State {
     }
 }
 
-/// As JSON.
-pub(super) fn named(domains: &[RegistrableDomain]) -> String {
-    domains.iter().map(|domain| json!({ "name": domain.as_str() })).collect::<Value>().to_string()
-}
-
 /// `None` where that is no registrable domain any more: another public suffix list, of an older version or a later one.
 fn registrable(name: &str) -> Option<RegistrableDomain> {
     RegistrableDomain::of(name).ok().filter(|domain| domain.as_str() == name)
@@ -330,8 +327,10 @@ async fn leave_alone(transaction: &mut Transaction, names: &[String]) -> Result<
         return Ok(());
     }
     tracing::warn!(?names, "watched domains are no registrable domains by the public suffix list of this version, and are left alone");
-    let names: Value = names.iter().map(|name| json!({ "name": name })).collect();
-    with!(in transaction, |connection, DB| sqlx::query(unwatch::<DB>()).bind(names.to_string()).execute(connection).await.map(drop))
+    let names = Given::names(names.iter().map(String::as_str));
+    with!(in transaction, |connection, DB| {
+        sqlx::query_with(unwatch::<DB>(&names), names.arguments::<DB>()?).execute(connection).await.map(drop)
+    })
 }
 
 impl Row {
@@ -351,22 +350,17 @@ impl Row {
     }
 }
 
-impl Looked {
-    /// As JSON.
-    fn written(&self) -> Value {
-        let Watched { domain, verified_from, undated, registry_at, polled_at, operators, failures, told, found, .. } = &self.watched;
-        json!({
-            "name": domain.as_str(),
-            "verified_from": verified_from.map(microseconds),
-            "undated": undated,
-            "due_at": microseconds(self.due_at),
-            "registry_at": microseconds(*registry_at),
-            "leased_registry_at": microseconds(self.leased_registry_at),
-            "polled_at": polled_at.map(microseconds),
-            "operators": operators,
-            "failures": failures,
-            "told": told,
-            "found": found.map(Reason::as_str),
-        })
-    }
+fn given<'a>(looked: &[&'a Looked]) -> Given<'a> {
+    let watched = || looked.iter().map(|look| &look.watched);
+    Given::names(watched().map(|watched| watched.domain.as_str()))
+        .number("due_at", looked.iter().map(|look| Some(microseconds(look.due_at))))
+        .number("registry_at", watched().map(|watched| Some(microseconds(watched.registry_at))))
+        .number("leased_registry_at", looked.iter().map(|look| Some(microseconds(look.leased_registry_at))))
+        .number("polled_at", watched().map(|watched| watched.polled_at.map(microseconds)))
+        .number("verified_from", watched().map(|watched| watched.verified_from.map(microseconds)))
+        .number("undated", watched().map(|watched| Some(count(watched.undated))))
+        .text("operators", watched().map(|watched| Some(watched.operators.as_str())))
+        .number("failures", watched().map(|watched| Some(watched.failures.into())))
+        .text("told", watched().map(|watched| Some(watched.told.as_str())))
+        .text("found", watched().map(|watched| watched.found.map(Reason::as_str)))
 }

@@ -1,14 +1,20 @@
-//! Finds the domains: one pass through all accounts of the directory, in constant memory, by whoever of those that share the state comes first.
+//! Finds the domains: one pass through all accounts of the directory, by whoever of those that share the state comes first.
+//!
+//! While one page is counted, the next is read; and while what was counted is written, so are more. That takes constant memory: two batches of [`HOSTS`] mail domains,
+//! some twenty mebibytes, however many accounts and domains there are.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use futures_util::future::join;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::round::Round;
 use super::{LEASE, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
-use crate::address::{Mailbox, RegistrableDomain};
+use crate::address::{Mailbox, plain_host};
 use crate::clock::within;
 use crate::state::{Begun, Discovered, Pass, Progress};
 
@@ -18,9 +24,12 @@ const PAGE: usize = 2_000;
 /// How long the directory may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// After how many domains or accounts, or how long, what was found is written.
-const DOMAINS: usize = 5_000;
-const ACCOUNTS: u64 = 200_000;
+/// How many pages are read ahead.
+const READ_AHEAD: usize = 2;
+
+/// After how many mail domains, or how long, what was found is written. Each domain is written once in a batch, so the larger it is, the less is written; but others
+/// wait for the rows meanwhile, in SQLite for the whole file.
+const HOSTS: usize = 40_000;
 const SPAN: Duration = Duration::from_secs(10);
 
 /// How long to wait for another that goes through the accounts.
@@ -28,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Round {
     /// Goes through all accounts, or waits until another has, and says how many there are and how many domains vanished.
-    pub(super) async fn discover(&self) -> Result<(u64, u64), SweepError> {
+    pub(super) async fn discover(self: &Arc<Self>) -> Result<(u64, u64), SweepError> {
         while !self.stopping.is_wished() {
             match self.state.begin_pass(Pass::Discovery, self.due_by, self.now(), LEASE).await? {
                 Begun::Mine { number, after, accounts } => {
@@ -80,32 +89,84 @@ impl Round {
     }
 
     /// `None` where it was stopped, or another took over.
-    async fn go_through(&self, number: u64, after: Option<AccountId>, accounts: u64) -> Result<Option<(u64, u64)>, SweepError> {
-        let mut tally = Tally { after, accounts, written: accounts, written_at: self.now(), domains: HashMap::default() };
+    async fn go_through(self: &Arc<Self>, number: u64, after: Option<AccountId>, accounts: u64) -> Result<Option<(u64, u64)>, SweepError> {
+        let mut pages = Pages::of(self, after.clone());
+        let mut counted = Batch::new(after, accounts, self.now());
         loop {
-            let page = self.page(tally.after.as_ref()).await?;
-            let is_last = page.is_empty();
-            tally.add(page, self.now());
-            let is_stopped = self.stopping.is_wished();
-            if is_last || is_stopped || tally.is_full(self.now()) {
-                if let Some(after) = &tally.after {
-                    let found: Vec<_> = mem::take(&mut tally.domains).into_values().collect();
-                    let progress = Progress { found: &found, after, accounts: tally.accounts };
-                    if !self.state.advance(Pass::Discovery, number, &progress, self.now(), LEASE).await? {
-                        return Ok(None);
-                    }
+            let mut next = Batch::new(counted.after.clone(), counted.accounts, self.now());
+            // What was counted is kept even where the directory fails meanwhile.
+            let (is_ours, is_last) = join(self.keep(number, counted), self.fill(&mut next, &mut pages)).await;
+            if !is_ours? {
+                return Ok(None);
+            }
+            let (is_last, is_stopped) = (is_last?, self.stopping.is_wished());
+            if is_last || is_stopped {
+                let accounts = next.accounts;
+                if !self.keep(number, next).await? {
+                    return Ok(None);
                 }
-                (tally.written, tally.written_at) = (tally.accounts, self.now());
-                (self.told)(SweepEvent::Discovering { accounts: tally.accounts });
-            }
-            if is_last {
-                let vanished = self.state.end_discovery(number, || self.now(), LEASE).await?;
-                return Ok(vanished.map(|vanished| (tally.accounts, vanished)));
-            }
-            if is_stopped {
+                if is_last {
+                    let vanished = self.state.end_discovery(number, || self.now(), LEASE).await?;
+                    return Ok(vanished.map(|vanished| (accounts, vanished)));
+                }
                 self.state.leave_pass(Pass::Discovery, number).await?;
                 return Ok(None);
             }
+            counted = next;
+        }
+    }
+
+    /// Counts until the batch is full, the sweep is to stop, or there are no more accounts, and says whether that is so.
+    async fn fill(&self, batch: &mut Batch, pages: &mut Pages) -> Result<bool, SweepError> {
+        while !self.stopping.is_wished() && !batch.is_full(self.now()) {
+            match pages.next().await? {
+                Some(page) => batch.add(page, self.now()),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes what was counted. `false` where another took over.
+    async fn keep(&self, number: u64, batch: Batch) -> Result<bool, SweepError> {
+        let (Some(after), accounts) = (batch.after.clone(), batch.accounts) else { return Ok(true) };
+        let found = batch.found();
+        let progress = Progress { found: &found, after: &after, accounts };
+        let is_ours = self.state.advance(Pass::Discovery, number, &progress, self.now(), LEASE).await?;
+        (self.told)(SweepEvent::Discovering { accounts });
+        Ok(is_ours)
+    }
+}
+
+/// All accounts, a page at a time. They are read while others are counted, until this is dropped.
+struct Pages {
+    read: mpsc::Receiver<Result<Vec<Account>, SweepError>>,
+    _reading: JoinSet<()>,
+}
+
+impl Pages {
+    fn of(round: &Arc<Round>, mut after: Option<AccountId>) -> Self {
+        let (pages, read) = mpsc::channel(READ_AHEAD);
+        let (round, mut reading) = (Arc::clone(round), JoinSet::new());
+        reading.spawn(async move {
+            loop {
+                let page = round.page(after.as_ref()).await;
+                let last = page.as_ref().ok().and_then(|page| page.last()).map(|account| account.id.clone());
+                // Nobody may be waiting.
+                if pages.send(page).await.is_err() || last.is_none() {
+                    return;
+                }
+                after = last;
+            }
+        });
+        Self { read, _reading: reading }
+    }
+
+    /// `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<Account>>, SweepError> {
+        match self.read.recv().await.unwrap_or_else(|| Err(DirectoryError::unavailable("listing accounts", "it broke off").into())) {
+            Ok(page) => Ok(Some(page).filter(|page| !page.is_empty())),
+            Err(error) => Err(error),
         }
     }
 }
@@ -115,42 +176,60 @@ fn is_no_key(error: &SweepError, after: Option<&AccountId>) -> bool {
     matches!(error, SweepError::Directory(DirectoryError::NoKey(key)) if Some(key) == after)
 }
 
-/// What was found since it was last written.
-struct Tally {
+/// What is counted until it is written.
+struct Batch {
     /// The last account.
     after: Option<AccountId>,
+    /// How many there were up to it, from the first on.
     accounts: u64,
-    written: u64,
-    written_at: SystemTime,
-    domains: HashMap<RegistrableDomain, Discovered, foldhash::quality::RandomState>,
+    began_at: SystemTime,
+    /// By mail domain as it is written, so that none need be read twice.
+    hosts: HashMap<Box<str>, Discovered, foldhash::quality::RandomState>,
 }
 
-impl Tally {
+impl Batch {
+    fn new(after: Option<AccountId>, accounts: u64, now: SystemTime) -> Self {
+        Self { after, accounts, began_at: now, hosts: HashMap::default() }
+    }
+
     fn add(&mut self, page: Vec<Account>, now: SystemTime) {
         for account in page {
             self.accounts += 1;
-            // An address that is none has no domain, and its resets are refused.
-            if account.verified
-                && let Ok(mailbox) = Mailbox::parse(&account.email)
-            {
-                self.count(mailbox.domain(), account.verified_by(now));
+            if account.verified {
+                self.count(&account.email, account.verified_by(now));
             }
             self.after = Some(account.id);
         }
     }
 
-    fn count(&mut self, domain: &RegistrableDomain, verified_at: Option<SystemTime>) {
-        let found = match self.domains.entry(domain.clone()) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => place.insert(Discovered { domain: domain.clone(), accounts: 0, verified_from: None, undated: 0 }),
-        };
-        found.accounts += 1;
-        found.undated += u64::from(verified_at.is_none());
-        found.verified_from = [found.verified_from, verified_at].into_iter().flatten().min();
+    fn count(&mut self, email: &str, verified_at: Option<SystemTime>) {
+        let host = plain_host(email);
+        if let Some(found) = host.and_then(|host| self.hosts.get_mut(host)) {
+            found.count(verified_at);
+            return;
+        }
+        // An address that is none has no domain, and its resets are refused.
+        let Ok(mailbox) = Mailbox::parse(email) else { return };
+        let domain = mailbox.domain();
+        let found = self.hosts.entry(host.unwrap_or(domain.as_str()).into());
+        found.or_insert_with(|| Discovered { domain: domain.clone(), accounts: 0, verified_from: None, undated: 0 }).count(verified_at);
     }
 
     fn is_full(&self, now: SystemTime) -> bool {
-        let is_late = now.duration_since(self.written_at).is_ok_and(|span| span >= SPAN);
-        self.domains.len() >= DOMAINS || self.accounts - self.written >= ACCOUNTS || is_late
+        self.hosts.len() >= HOSTS || now.duration_since(self.began_at).is_ok_and(|span| span >= SPAN)
+    }
+
+    /// Each domain once, whatever its mail domains.
+    fn found(self) -> Vec<Discovered> {
+        let mut found: Vec<_> = self.hosts.into_values().collect();
+        found.sort_unstable_by(|one, other| one.domain.cmp(&other.domain));
+        found.dedup_by(|other, one| {
+            let is_same = one.domain == other.domain;
+            if is_same {
+                one.add(other);
+            }
+            is_same
+        });
+        found
     }
 }

@@ -1,14 +1,14 @@
 //! Looks at all domains that are due, many at a time, beside the others that share the state.
 //!
-//! Domains are leased, looked at each by a task of its own, and what was found is written in batches, so that whoever is killed loses a batch at most, which is due again when
-//! its lease ends. Records are on disk before what they tell of is written down as told.
+//! Domains are leased, looked at each by a task of its own, and what was found is written in batches while more are leased, so that whoever is killed loses a batch at most,
+//! which is due again when its lease ends. Records are on disk before what they tell of is written down as told.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::select;
+use futures_util::future::{join, select};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
@@ -20,13 +20,13 @@ use crate::address::RegistrableDomain;
 use crate::state::{TRIES, Watched};
 
 /// How many looks are under way at most, those included that wait for their servers' rations.
-const MOST: usize = 512;
+const MOST: usize = 2_048;
 
 /// How many seconds' worth of a ration is leased at once.
 const AHEAD: f64 = 20.0;
 
 /// How many looks are written at once, if there are so many.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// How long to wait where nothing is due, but others' looks may yet fail.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -65,9 +65,13 @@ impl Round {
         let (mut tasks, mut done, mut tally) = (Tasks::default(), Done::default(), Tally::default());
         loop {
             let was_discovered = *discovered.borrow();
-            let leased = if self.stopping.is_wished() { 0 } else { self.lease_into(&mut tasks).await? };
-            if tasks.running.is_empty() && done.looks.is_empty() && leased == 0 {
-                self.give_back(&mut done.given_back).await?;
+            let (is_enough, is_idle) = (done.looks.len() >= BATCH || tasks.running.len() < BATCH, done.is_empty());
+            let written = async { if is_enough { self.write(&mut done, &mut tally).await } else { Ok(()) } };
+            // What was found is written even where no more can be leased.
+            let (written, leased) = join(written, self.lease_into(&mut tasks)).await;
+            written?;
+            // What was written may be due again, and was leased too soon to see that.
+            if leased? == 0 && is_idle && tasks.running.is_empty() {
                 if self.stopping.is_wished() {
                     return Ok(tally);
                 }
@@ -89,11 +93,6 @@ impl Round {
                 continue;
             }
             self.collect(&mut tasks, &mut done).await;
-            if done.looks.len() >= BATCH || tasks.running.len() < BATCH {
-                self.write(&mut done.looks, &mut tally).await?;
-                self.give_back(&mut done.given_back).await?;
-                self.tell(&mut tally).await?;
-            }
         }
     }
 
@@ -101,7 +100,7 @@ impl Round {
     async fn lease_into(self: &Arc<Self>, tasks: &mut Tasks) -> Result<usize, SweepError> {
         let room = self.most().saturating_sub(tasks.running.len());
         // A few at a time would be a question for each.
-        if room * 2 < self.most() {
+        if room * 2 < self.most() || self.stopping.is_wished() {
             return Ok(0);
         }
         let now = self.now();
@@ -143,7 +142,17 @@ impl Round {
         }
     }
 
-    async fn write(&self, done: &mut Vec<(Look, SystemTime)>, tally: &mut Tally) -> Result<(), SweepError> {
+    /// Writes down what is done, and tells of it.
+    async fn write(&self, done: &mut Done, tally: &mut Tally) -> Result<(), SweepError> {
+        if !done.is_empty() {
+            self.write_looks(&mut done.looks, tally).await?;
+            self.give_back(&mut done.given_back).await?;
+            self.tell(tally).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_looks(&self, done: &mut Vec<(Look, SystemTime)>, tally: &mut Tally) -> Result<(), SweepError> {
         let records: Vec<_> = done.iter_mut().flat_map(|(look, _)| std::mem::take(&mut look.records)).collect();
         if !records.is_empty() {
             self.inner.keep(records).await?;
@@ -184,6 +193,12 @@ impl Round {
             tally.told_at = Some(now);
         }
         Ok(())
+    }
+}
+
+impl Done {
+    fn is_empty(&self) -> bool {
+        self.looks.is_empty() && self.given_back.is_empty()
     }
 }
 
