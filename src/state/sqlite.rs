@@ -28,14 +28,13 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, StateError> {
 pub(super) async fn memory() -> Result<SqlitePool, StateError> {
     // Each connection would have a memory of its own, and lose it when it is closed.
     let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    // Who gives up waiting while it is tested has it closed.
-    let pool = pool.test_before_acquire(false);
     connect(SqliteConnectOptions::new().in_memory(true), pool).await
 }
 
 async fn connect(options: SqliteConnectOptions, pool: SqlitePoolOptions) -> Result<SqlitePool, StateError> {
-    let pool = pool.acquire_timeout(BUSY_TIMEOUT).connect_with(options.busy_timeout(BUSY_TIMEOUT));
-    let pool = pool.await.map_err(failed("opening the file"))?;
+    // No server closes a connection, and who gives up waiting while one is tested has it closed, with all that a memory holds.
+    let pool = pool.acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
+    let pool = pool.connect_with(options.busy_timeout(BUSY_TIMEOUT)).await.map_err(failed("opening the file"))?;
     let mut migrator: Migrator = sqlx::migrate!("src/state/sqlite");
     migrator.dangerous_set_table_name(MIGRATIONS);
     migrator.run(&pool).await.map_err(StateError::Tables)?;
