@@ -27,7 +27,7 @@ const PAGE: &str = "SELECT id, email, verified, verified_at FROM accounts WHERE 
 const PAGE_LENGTH: i64 = 2_000;
 
 /// A `timestamptz` as the driver gives it, which without another crate has no type for it.
-struct Microseconds(i64);
+struct Microseconds(#[expect(dead_code, reason = "to decode it is all that is to be done with it")] i64);
 
 impl Type<Postgres> for Microseconds {
     fn type_info() -> PgTypeInfo {
