@@ -124,7 +124,7 @@ impl Place {
 
 fn fill(verified_at: &str, numbers: &str, domains: u64) -> String {
     format!(
-        "INSERT INTO accounts (email, verified, verified_at) SELECT 'user' || number || CASE WHEN number % 3 < 2 THEN '@provider' || number % 20 ELSE '@example' || (number / 3) % {domains} END || '.com', TRUE, {verified_at} FROM {numbers}"
+        "INSERT INTO accounts (email, verified, verified_at) SELECT 'user' || number || CASE WHEN number % 3 < 2 THEN '@provider' || (number % 20) ELSE '@example' || ((number / 3) % {domains}) END || '.com', TRUE, {verified_at} FROM {numbers}"
     )
 }
 
