@@ -53,6 +53,10 @@ fn read_several<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{READ} WHERE name IN (SELECT name FROM {})", names.table::<DB>()))
 }
 
+fn there<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("SELECT name FROM gatekeeper_domains WHERE name IN (SELECT name FROM {})", names.table::<DB>()))
+}
+
 /// Adds those that are new, and names them. Rows are never taken away, so all the others are there from then on.
 ///
 /// Like the next, in the order of names, and always before it: two that write at once then never wait for each other.
@@ -142,14 +146,29 @@ impl State {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let written: Vec<_> = found.iter().map(|(domain, remembered)| remembered.written(domain)).collect();
-        let added = add_new(transaction, &written.iter().flatten().collect::<Vec<_>>()).await?;
+        let there = there_of(transaction, found.iter().map(|(domain, _)| domain.as_str())).await?;
+        let (mut new, mut unwritable) = (Vec::new(), HashMap::new());
+        for (domain, remembered) in found.iter().filter(|(domain, _)| !there.contains(domain.as_str())) {
+            match remembered.written(domain) {
+                Ok(row) => new.push(row),
+                Err(error) => drop(unwritable.insert(domain.as_str(), error)),
+            }
+        }
+        let added = add_new(transaction, &new).await?;
         let others: Vec<_> = found.iter().map(|(domain, _)| domain.as_str()).filter(|name| !added.contains(*name)).collect();
         let rows = locked(transaction, &others).await?;
         let (mut kept, mut changed, mut news) = (Vec::new(), Vec::new(), Vec::new());
-        for ((domain, remembered), written) in found.iter().zip(written) {
-            let row = rows.get(domain.as_str());
-            let joined = written.and_then(|_| remembered.joined_with(row, domain)).and_then(|(joined, is_news)| {
+        for (domain, remembered) in found {
+            let name = domain.as_str();
+            let row = rows.get(name);
+            if let Some(error) = unwritable.remove(name) {
+                kept.push(Err(error));
+                continue;
+            }
+            if row.is_none() && !added.contains(name) {
+                return Err(sqlx::Error::RowNotFound);
+            }
+            let joined = remembered.joined_with(row, domain).and_then(|(joined, is_news)| {
                 if row.is_some() {
                     changed.push(joined.written(domain)?);
                 }
@@ -158,7 +177,7 @@ impl State {
             news.extend(matches!(joined, Ok((_, true))).then(|| format!("{} {domain}", self.node.id)));
             kept.push(joined);
         }
-        change_all(transaction, &changed.iter().collect::<Vec<_>>()).await?;
+        change_all(transaction, &changed).await?;
         if !news.is_empty() {
             transaction.tell(&news).await?;
         }
@@ -166,8 +185,20 @@ impl State {
     }
 }
 
+/// Which of these names have rows, none of which goes away.
+async fn there_of<'a>(transaction: &mut Transaction, names: impl Iterator<Item = &'a str>) -> Result<HashSet<String>, sqlx::Error> {
+    let names = Given::names(names);
+    let there: Vec<String> = with!(in transaction, |connection, DB| {
+        sqlx::query_scalar_with(there::<DB>(&names), names.arguments::<DB>()?).fetch_all(connection).await
+    })?;
+    Ok(there.into_iter().collect())
+}
+
 /// Adds the rows that are new, and gives their names.
-async fn add_new(transaction: &mut Transaction, rows: &[&Written<'_>]) -> Result<HashSet<String>, sqlx::Error> {
+async fn add_new(transaction: &mut Transaction, rows: &[Written<'_>]) -> Result<HashSet<String>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
     let given = given(rows);
     let names: Vec<String> = with!(in transaction, |connection, DB| {
         sqlx::query_scalar_with(add::<DB>(&given), given.arguments::<DB>()?).fetch_all(connection).await
@@ -187,7 +218,7 @@ async fn locked(transaction: &mut Transaction, names: &[&str]) -> Result<HashMap
     Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
 }
 
-async fn change_all(transaction: &mut Transaction, rows: &[&Written<'_>]) -> Result<(), sqlx::Error> {
+async fn change_all(transaction: &mut Transaction, rows: &[Written<'_>]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -197,7 +228,7 @@ async fn change_all(transaction: &mut Transaction, rows: &[&Written<'_>]) -> Res
     })
 }
 
-fn given<'a>(rows: &[&'a Written<'a>]) -> Given<'a> {
+fn given<'a>(rows: &'a [Written<'a>]) -> Given<'a> {
     Given::names(rows.iter().map(|row| row.name))
         .number("checked_at", rows.iter().map(|row| Some(row.checked_at)))
         .number("expires_at", rows.iter().map(|row| row.expires_at))

@@ -20,7 +20,7 @@ use crate::address::RegistrableDomain;
 use crate::state::{TRIES, Watched};
 
 /// How many looks are under way at most, those included that wait for their servers' rations.
-const MOST: usize = 2_048;
+const MOST: usize = 1_024;
 
 /// How many seconds' worth of a ration is leased at once.
 const AHEAD: f64 = 20.0;
