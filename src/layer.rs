@@ -11,7 +11,7 @@
 //!
 //! What a deployment can break: a layer between this one and the application that decompresses or rewrites bodies, paths or methods
 //! shows the application another request than the one that was judged. Put it outside. A router that has read the path before this layer, as with
-//! axum's `Router::layer`, gives the handler what stood there, decoy or not: see [the guide](crate::guide::frameworks).
+//! axum's `Router::layer`, gives the handler what stood there, so a decoy in the path needs the layer to be [around the router](GatekeeperLayer::around_router).
 
 use std::fmt;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ use crate::decoy::{self, Plan, Replacement, Restoration};
 use crate::gatekeeper::{Asked, AssessError, Gatekeeper, Occasion};
 use crate::reply::{Answer, Reply};
 use crate::route::{Concern, Guard, Guards, is_post, is_readable, judging};
-use crate::target::{self, Query, Readable, Refusal, Requested};
+use crate::target::{self, Query, Readable, Refusal, Requested, Spot};
 use crate::verdict::Verdict;
 
 /// How long the body of a guarded request may take to arrive.
@@ -75,13 +75,14 @@ struct Settings {
     gatekeeper: Gatekeeper,
     reply: Reply,
     guards: Guards,
+    is_around_router: bool,
 }
 
 impl GatekeeperLayer {
     /// A layer that answers blocked requests as `reply` says. Without a [guard](Self::guard) it blocks nothing.
     #[must_use]
     pub fn new(gatekeeper: Gatekeeper, reply: Reply) -> Self {
-        Self { settings: Arc::new(Settings { gatekeeper, reply, guards: Guards::default() }) }
+        Self { settings: Arc::new(Settings { gatekeeper, reply, guards: Guards::default(), is_around_router: false }) }
     }
 
     /// Adds a recovery endpoint. Every guard that matches a request judges it.
@@ -89,6 +90,16 @@ impl GatekeeperLayer {
     pub fn guard(mut self, guard: Guard) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         settings.guards.push(guard, settings.gatekeeper.clock());
+        self
+    }
+
+    /// Says that nothing has read the path before this layer: it is around the router, not a layer of it such as axum's `Router::layer` takes.
+    ///
+    /// Only then can a [decoy](Reply::decoy) put another name into the path. Else a handler would be given the blocked one all the same, so a blocked request whose account
+    /// stands in the path is refused, as by [`Reply::refuse`].
+    #[must_use]
+    pub fn around_router(mut self) -> Self {
+        Arc::make_mut(&mut self.settings).is_around_router = true;
         self
     }
 }
@@ -355,7 +366,9 @@ impl Settings {
         let Some(reason) = verdict.reasons().first().filter(|_| occasion.enforced && !verdict.is_allowed()) else {
             return Outcome::Passed { verdict: Some(verdict), host };
         };
-        match self.reply.decoys_at().filter(|_| !reason.is_of_request()) {
+        let is_read =
+            !self.is_around_router && requested.iter().any(|one| one.found.iter().any(|found| matches!(found.spot, Spot::Path(_))));
+        match self.reply.decoys_at().filter(|_| !reason.is_of_request() && !is_read) {
             None => Outcome::Refused { answer: Answer::blocked(verdict.reference()), verdict: Some(verdict) },
             Some(domain) => match Box::pin(self.plan(requested, &read.bytes(), occasion, domain)).await {
                 Ok(plan) => Outcome::Decoyed { plan: Box::new(plan), verdict, host },

@@ -81,6 +81,7 @@ impl Default for Gate {
         };
         let guarded = |reply| {
             GatekeeperLayer::new(gatekeeper(), reply)
+                .around_router()
                 .guard(Guard::post("/password-reset").target(Target::form("email")))
                 .guard(Guard::post("/nested").target(Target::form("user[email]")))
                 .guard(Guard::post("/api/password-reset").target(Target::json("/email")))

@@ -64,7 +64,7 @@ impl Serve {
             builder = builder.state(state);
         }
         let gatekeeper = builder.domains(sources(&config, true).await?).audit(audit).build()?;
-        let layer = GatekeeperLayer::new(gatekeeper.clone(), site.reply.clone());
+        let layer = GatekeeperLayer::new(gatekeeper.clone(), site.reply.clone()).around_router();
         let layer = site.guards.iter().cloned().fold(layer, GatekeeperLayer::guard);
         eprintln!("reset-gatekeeper: {}", site.summary());
         let proxy = Proxy::new(Upstream::new(site.upstream.clone()).timeout(site.timeout))?;

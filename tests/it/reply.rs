@@ -122,6 +122,7 @@ impl Site {
         let registry = Arc::new(registry);
         let decode = |steps: &str| steps.parse::<Decode>().unwrap();
         let layer = GatekeeperLayer::new(gatekeeper, reply)
+            .around_router()
             .guard(Guard::post("/form").target(Target::form("email")))
             .guard(Guard::post("/redirect").target(Target::form("email")))
             .guard(Guard::post("/chunked").target(Target::form("email")))

@@ -56,6 +56,7 @@ impl Stage {
             .clock(clock.clone());
         let gatekeeper = settings(builder).build().unwrap();
         let layer = GatekeeperLayer::new(gatekeeper.clone(), reply)
+            .around_router()
             .guard(Guard::post("/password-reset").target(Target::form("email")).body_limit(1024))
             .guard(Guard::post("/nested").target(Target::form("user[email]")))
             .guard(Guard::post("/api/password-reset").target(Target::json("/user/email")))

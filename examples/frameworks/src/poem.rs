@@ -42,7 +42,7 @@ fn guarded(app: impl Endpoint + 'static, gate: GatekeeperLayer) -> impl Endpoint
         }
     });
     // On the way through the crate `http` poem drops what it knows of the connection.
-    gate.layer(service).compat().before(async |mut request: Request| {
+    gate.around_router().layer(service).compat().before(async |mut request: Request| {
         let connection = (request.local_addr().clone(), request.remote_addr().clone(), request.scheme().clone());
         request.extensions_mut().insert(connection);
         Ok(request)

@@ -1,6 +1,6 @@
 //! salvo: the layer is made a hoop (feature `tower-compat`).
 //!
-//! salvo runs hoops after its router. What stands in the path has been read by then, and a [decoy](reset_gatekeeper::Reply::decoy) can't replace it: there, refuse.
+//! salvo runs hoops after its router. What stands in the path has been read by then, and a [decoy](reset_gatekeeper::Reply::decoy) can't replace it: such a request is refused.
 
 use std::io;
 

@@ -20,7 +20,7 @@ use crate::{Address, Outbox};
 /// # Errors
 /// Where no connection can be accepted any more.
 pub async fn serve(listener: TcpListener, gate: GatekeeperLayer, outbox: Outbox) -> io::Result<()> {
-    let service = TowerToHyperService::new(gate.layer(warp::service(app(outbox))));
+    let service = TowerToHyperService::new(gate.around_router().layer(warp::service(app(outbox))));
     loop {
         let (stream, _) = listener.accept().await?;
         let service = service.clone();

@@ -60,6 +60,7 @@ fn gate(gatekeeper: Gatekeeper) -> GatekeeperLayer {
     // The starter answers alike whether there is an account or not. `Reply::decoy()` keeps that; allow its domain in `EMAIL_DOMAIN_RE` then, by which
     // `/magic-link` tells apart which addresses it takes.
     GatekeeperLayer::new(gatekeeper, Reply::refuse())
+        .around_router()
         .guard(Guard::post("/api/auth/forgot").target(Target::json("/email")))
         .guard(Guard::post("/api/auth/magic-link").target(Target::json("/email")))
         // Whoever reads the mail of a lapsed domain now would verify it again.
