@@ -8,6 +8,9 @@
 //!
 //! The folder is that of the build, so a build on a disk measures that disk. Nothing is asserted but that every record is kept.
 
+#[path = "common/table.rs"]
+mod table;
+
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
@@ -27,6 +30,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use table::Row;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 const WRITERS: usize = 64;
@@ -44,14 +49,18 @@ fn main() -> Result<(), Failure> {
         group.add(runtime.block_on(grouped(&folder.path().join("group.jsonl")))?);
     }
     let (group, single) = (group.a_second(), single.a_second());
-    println!("{:34} {group:12.0} records/s", "64 writers, group commit");
-    println!("{:34} {single:12.0} records/s", "64 writers, a sync for each record");
-    println!("{:34} {:12.1} (goal 80)", "ratio", group / single);
-    runtime.block_on(proof(&folder.path().join("proven.jsonl")))?;
+    let mut rows = vec![row("a record of 64 writers, synced in groups / each by itself", group, single, Some(1.0 / 80.0))];
+    rows.push(runtime.block_on(proof(&folder.path().join("proven.jsonl")))?);
     for (accounts, at_once) in [(1, 1), (10_000, 32)] {
-        runtime.block_on(delivery(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?.path(), accounts, at_once))?;
+        rows.push(runtime.block_on(delivery(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?.path(), accounts, at_once))?);
     }
+    table::print(&rows);
     Ok(())
+}
+
+/// What one of ours takes beside one of the peer's, where so many of each are done a second.
+fn row(case: impl Into<String>, ours: f64, peer: f64, goal: Option<f64>) -> Row {
+    Row { case: case.into(), unit: "us", ours: 1e6 / ours, peer: 1e6 / peer, goal }
 }
 
 /// How many in how much time.
@@ -133,12 +142,13 @@ fn synced_singly(file: &Path) -> Result<Rate, Failure> {
     Ok(Rate { count: count.into_inner(), time: start.elapsed() })
 }
 
-async fn proof(file: &Path) -> Result<(), Failure> {
+async fn proof(file: &Path) -> Result<Row, Failure> {
     let (log, records) = (JsonLines::open(file).await?, vec![record()?; 1_000]);
     for _ in 0..PROVEN / records.len() {
         log.record(records.clone()).await?;
     }
     let bytes = file.metadata()?.len();
+    let (mut proven, mut alone) = (Rate::default(), Rate::default());
     for _ in 0..ROUNDS {
         let start = now();
         let count = verify(file)?;
@@ -151,15 +161,11 @@ async fn proof(file: &Path) -> Result<(), Failure> {
         }
         std::hint::black_box(digests);
         let hashed = Rate { count, time: start.elapsed() };
-        println!(
-            "{:34} {:12.0} records/s of {} bytes; SHA-256 alone, by one thread: {:.0}",
-            "proof of a million records",
-            proof.a_second(),
-            bytes / count,
-            hashed.a_second()
-        );
+        proven.add(proof);
+        alone.add(hashed);
     }
-    Ok(())
+    let case = format!("proof of a record of {} bytes / SHA-256 alone, by one thread", bytes / PROVEN as u64);
+    Ok(row(case, proven.a_second(), alone.a_second(), None))
 }
 
 /// Takes everything, and counts it.
@@ -182,7 +188,7 @@ impl Receiver {
     }
 }
 
-async fn delivery(folder: &Path, accounts: usize, at_once: usize) -> Result<(), Failure> {
+async fn delivery(folder: &Path, accounts: usize, at_once: usize) -> Result<Row, Failure> {
     let file = folder.join("audit.jsonl");
     let (log, record) = (JsonLines::open(&file).await?, record()?);
     let about = |number: usize| {
@@ -198,12 +204,7 @@ async fn delivery(folder: &Path, accounts: usize, at_once: usize) -> Result<(), 
         posted.add(bare(lines.clone(), at_once).await?);
     }
     let (delivered, posted) = (delivered.a_second(), posted.a_second());
-    println!(
-        "{:34} {delivered:12.0} records/s; a bare client, {at_once} at once: {posted:.0}; ratio {:.2}",
-        format!("delivery, {accounts} accounts"),
-        delivered / posted
-    );
-    Ok(())
+    Ok(row(format!("delivery of a record of {accounts} accounts / a bare client, {at_once} at once"), delivered, posted, None))
 }
 
 async fn pushed(file: &Path, log: &JsonLines, state: &Path) -> Result<Rate, Failure> {

@@ -3,6 +3,9 @@
 //! The same query for the same addresses, by turns: by the driver on a connection of its own, by the driver's pool as it is by default, and by [`SqliteDirectory::find`]. Of each, the
 //! median of many turns.
 
+#[path = "common/table.rs"]
+mod table;
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -68,10 +71,13 @@ async fn main() -> Result<(), Failure> {
         by_directory.push(start.elapsed());
     }
     let (by_connection, by_pool, by_directory) = (each(&mut by_connection), each(&mut by_pool), each(&mut by_directory));
-    println!(
-        "lookup by address among {accounts} accounts: {by_directory:.1} µs, {:.2} of the driver's pool ({by_pool:.1} µs), {:.2} of its connection ({by_connection:.1} µs)",
-        by_directory / by_pool,
-        by_directory / by_connection
-    );
+    let row = |peer, cost| table::Row {
+        case: format!("an account among {accounts} in SQLite / {peer}"),
+        unit: "us",
+        ours: by_directory,
+        peer: cost,
+        goal: Some(1.2),
+    };
+    table::print(&[row("the driver's pool", by_pool), row("a connection of the driver's", by_connection)]);
     Ok(())
 }

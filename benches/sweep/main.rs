@@ -6,6 +6,9 @@
 //!
 //! Two thirds of the accounts are at twenty mailbox providers, the others on as many domains as there are.
 
+#[path = "../common/table.rs"]
+mod table;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,8 @@ use reset_gatekeeper::{Gatekeeper, RegistrableDomain, State, SweepEvent, SweepSe
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{AssertSqlSafe, Connection, Decode, PgConnection, Postgres, SqliteConnection, Type};
+
+use table::Row;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -136,7 +141,7 @@ fn peak() -> Result<f64, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
-async fn discovery(place: &Place, accounts: u64, pass: &str) -> Result<(), Failure> {
+async fn discovery(place: &Place, accounts: u64, pass: &str) -> Result<Row, Failure> {
     let bare = place.bare().await?;
     let gatekeeper = gatekeeper(place)?;
     let before = peak()?;
@@ -168,13 +173,15 @@ async fn discovery(place: &Place, accounts: u64, pass: &str) -> Result<(), Failu
         ours / bare
     );
     println!("discovery: {:.0} MiB at most, {before:.0} MiB before", peak()?);
-    Ok(())
+    let case = format!("discovery of {accounts} accounts on {domains} domains, {pass} pass / the driver's scan");
+    Ok(Row { case, unit: "us", ours: 1e6 / ours, peer: 1e6 / bare, goal: Some(1.25) })
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
-async fn looks(place: &Place) -> Result<(), Failure> {
+async fn looks(place: &Place) -> Result<Vec<Row>, Failure> {
     let mut settings = SweepSettings::default();
     settings.rate = None;
+    let mut rows = Vec::new();
     for round in ["first", "second"] {
         let start = Instant::now();
         let summary = gatekeeper(place)?.sweep().settings(settings.clone()).await?;
@@ -184,8 +191,10 @@ async fn looks(place: &Place) -> Result<(), Failure> {
             summary.looked,
             summary.looked as f64 / took.as_secs_f64()
         );
+        let case = format!("a look at a domain, {round} round / 20,000 a second");
+        rows.push(Row { case, unit: "us", ours: took.as_secs_f64() * 1e6 / summary.looked as f64, peer: 50.0, goal: Some(1.0) });
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn gatekeeper(place: &Place) -> Result<Gatekeeper, Failure> {
@@ -202,8 +211,11 @@ async fn main() -> Result<(), Failure> {
     let domains = numbers.get(1).copied().unwrap_or(10_000);
     let folder = tempfile::tempdir()?;
     let place = if is_sqlite { Place::sqlite(folder.path(), accounts, domains).await? } else { Place::postgres(accounts, domains).await? };
+    let mut rows = Vec::new();
     for pass in ["first", "second"] {
-        discovery(&place, accounts, pass).await?;
+        rows.push(discovery(&place, accounts, pass).await?);
     }
-    looks(&place).await
+    rows.extend(looks(&place).await?);
+    table::print(&rows);
+    Ok(())
 }
