@@ -1,4 +1,5 @@
-//! Tokio as Shuttle models it, and what we use of it that Shuttle lacks.
+//! Tokio as Shuttle models it, and what we use of it that Shuttle lacks. Its `sleep` is over when it is first polled, so a limit of the crate's `clock::within` passes at once here;
+//! one of `time::timeout` when a model says so.
 
 pub use shuttle_tokio::*;
 
