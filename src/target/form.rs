@@ -63,11 +63,11 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.as_bytes().split(|byte| *byte == b'%').skip(1).all(is_escape) {
         return None;
     }
-    if text.contains('+') {
-        percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(|text| text.into_owned().into())
-    } else {
-        percent_decode_str(text).decode_utf8().ok()
-    }
+    let blanks: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    // As long as it can get, so that it doesn't grow by pieces.
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend(percent_decode_str(&blanks));
+    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 /// Whether a laxer reader finds a field that may be taken for `name` in `body`, which is said to be something else.
