@@ -155,6 +155,11 @@ impl<B: Body<Data = Bytes>> Read<B> {
         self.frames.front().and_then(Frame::data_ref).cloned().unwrap_or_default()
     }
 
+    /// Whether more of it is to come.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| !rest.is_end_stream())
+    }
+
     /// Puts `data` in the place of all data read so far.
     pub(crate) fn replace(&mut self, data: Bytes) {
         self.frames.retain(|frame| !frame.is_data());

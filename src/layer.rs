@@ -20,10 +20,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep_until};
@@ -218,6 +220,10 @@ where
         Outcome::Refused { answer, verdict } => {
             let mut response = answer.response_with(&parts.headers, settings.reply.support()).map(ResponseBody::reply);
             drop(verdict.map(|verdict| response.extensions_mut().insert(verdict)));
+            // RFC 9112 §9.6: the rest of the body keeps the connection from being used again, which its client should know.
+            if read.is_unread() && parts.version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(response)
         }
     }

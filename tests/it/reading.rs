@@ -95,6 +95,11 @@ async fn a_body_over_the_limit_is_refused_however_it_announces_itself() {
     let chunks = (0..1000).map(|_| Ok::<_, std::io::Error>("x".repeat(1000)));
     let unannounced = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     assert_refused(&stage, post(&stage, "/password-reset", FORM, unannounced), 413, "body_too_large").await;
+    // What is left of the body keeps the connection from being used again, and its client is told.
+    for (length, connection) in [(1025, Some("close")), (1024, None)] {
+        let response = post(&stage, "/password-reset", FORM, long(length)).send().await.unwrap();
+        assert_eq!(response.headers().get("connection").map(|value| value.to_str().unwrap()), connection, "{length}");
+    }
     // Unguarded requests have no limit.
     assert_eq!(post(&stage, "/upload", FORM, long(1_000_000)).send().await.unwrap().status(), 200);
 }
