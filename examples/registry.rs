@@ -4,7 +4,7 @@
 //! cargo run --example registry -- --bootstrap dns.json good-firm.com lapsed-firm.com=redemption bought-firm.com=2026-01-05..2099-01-01
 //! ```
 //!
-//! It writes the bootstrap file, prints its base URL and serves until it is killed. A gatekeeper asks it, and no DNS, which has none of these, with
+//! `--help` lists the phases. It writes the bootstrap file, prints its base URL and serves until it is killed. A gatekeeper asks it, and no DNS, which has none of these, with
 //! `GATEKEEPER__DOMAINS__SOURCES='["rdap"]' GATEKEEPER__DOMAINS__RDAP__BOOTSTRAP=dns.json GATEKEEPER__DOMAINS__RDAP__ALLOW_INSECURE=true`.
 //!
 //! `NAME` is registered from 2009 to 2099, `NAME=FROM..TO` between those days, and `NAME=PHASE` is in one of the phases below. A line of that form
@@ -36,6 +36,13 @@ async fn main() -> Result<(), Failure> {
     let mut bootstrap = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        if matches!(argument.as_str(), "--help" | "-h") {
+            println!(
+                "registry [--bootstrap FILE] [NAME | NAME=FROM..TO | NAME=PHASE]...\nFROM and TO are days such as 2026-01-05; PHASE is one of {}.",
+                phases()
+            );
+            return Ok(());
+        }
         if argument == "--bootstrap" {
             bootstrap = arguments.next();
         } else {
@@ -66,10 +73,15 @@ fn set(registry: &Registry, text: &str) -> Result<(), Failure> {
         registry.register(name, day(from), day(to));
         return Ok(());
     }
-    let (_, phase) = PHASES.iter().find(|(word, _)| *word == how).ok_or_else(|| format!("`{how}` is no phase and no FROM..TO"))?;
+    let (_, phase) =
+        PHASES.iter().find(|(word, _)| *word == how).ok_or_else(|| format!("`{how}` is neither FROM..TO nor one of {}", phases()))?;
     registry.register(name, day("2009-01-01"), day("2099-01-01"));
     registry.put(name, *phase);
     Ok(())
+}
+
+fn phases() -> String {
+    PHASES.map(|(word, _)| word).join(", ")
 }
 
 fn day(text: &str) -> SystemTime {

@@ -28,7 +28,10 @@ impl GenerateCommand {
     /// Generates it from `command`, which knows all arguments.
     pub(crate) fn run(self, mut command: clap::Command) -> Result<ExitCode, Failure> {
         match self {
-            Self::Man { folder } => clap_mangen::generate_to(command, &folder).map_err(|error| Failure::new(folder.display(), error))?,
+            Self::Man { folder } => {
+                let written = std::fs::create_dir_all(&folder).and_then(|()| clap_mangen::generate_to(command, &folder));
+                written.map_err(|error| Failure::new(folder.display(), error))?;
+            }
             Self::Completions { shell } => std::io::stdout().lock().write_all(completions(shell, &mut command).as_bytes())?,
         }
         Ok(ExitCode::SUCCESS)
