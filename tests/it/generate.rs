@@ -10,7 +10,9 @@ fn gatekeeper(arguments: &[&str]) -> Output {
 #[test]
 fn each_command_has_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
-    let output = gatekeeper(&["generate", "man", folder.path().to_str().unwrap()]);
+    // One that is made.
+    let pages = folder.path().join("man/man1");
+    let output = gatekeeper(&["generate", "man", pages.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     for (name, tells) in [
         ("reset-gatekeeper", "reset\\-gatekeeper\\-audit(1)"),
@@ -19,14 +21,14 @@ fn each_command_has_a_man_page() {
         ("reset-gatekeeper-exempt-add", "\\-\\-reason"),
         ("reset-gatekeeper-serve", "\\-\\-upstream"),
     ] {
-        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         assert!(page.contains(&format!(".TH {name} 1")), "{page}");
         assert!(page.contains(tells), "{name} tells of {tells}: {page}");
     }
-    let missing = folder.path().join("missing");
-    let output = gatekeeper(&["generate", "man", missing.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("missing"), "{output:?}");
+    let file = pages.join("reset-gatekeeper.1");
+    let output = gatekeeper(&["generate", "man", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "a file is no folder");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("reset-gatekeeper.1"), "{output:?}");
 }
 
 #[test]
