@@ -147,13 +147,8 @@ impl State {
             return Ok(Vec::new());
         }
         let there = there_of(transaction, found.iter().map(|(domain, _)| domain.as_str())).await?;
-        let (mut new, mut unwritable) = (Vec::new(), HashMap::new());
-        for (domain, remembered) in found.iter().filter(|(domain, _)| !there.contains(domain.as_str())) {
-            match remembered.written(domain) {
-                Ok(row) => new.push(row),
-                Err(error) => drop(unwritable.insert(domain.as_str(), error)),
-            }
-        }
+        let new = found.iter().filter(|(domain, _)| !there.contains(domain.as_str()));
+        let new: Vec<_> = new.filter_map(|(domain, remembered)| remembered.written(domain).ok()).collect();
         let added = add_new(transaction, &new).await?;
         let others: Vec<_> = found.iter().map(|(domain, _)| domain.as_str()).filter(|name| !added.contains(*name)).collect();
         let rows = locked(transaction, &others).await?;
@@ -161,12 +156,10 @@ impl State {
         for (domain, remembered) in found {
             let name = domain.as_str();
             let row = rows.get(name);
-            if let Some(error) = unwritable.remove(name) {
-                kept.push(Err(error));
-                continue;
-            }
             if row.is_none() && !added.contains(name) {
-                return Err(sqlx::Error::RowNotFound);
+                // It can't be written. What could be is there.
+                kept.push(Err(remembered.written(domain).err().ok_or(sqlx::Error::RowNotFound)?));
+                continue;
             }
             let joined = remembered.joined_with(row, domain).and_then(|(joined, is_news)| {
                 if row.is_some() {

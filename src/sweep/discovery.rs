@@ -1,7 +1,7 @@
 //! Finds the domains: one pass through all accounts of the directory, by whoever of those that share the state comes first.
 //!
-//! While one page is counted, the next is read; and while what was counted is written, so are more. That takes constant memory: two batches of [`HOSTS`] mail domains,
-//! some twenty mebibytes, however many accounts and domains there are.
+//! While one page is counted, the next is read; and while what was counted is written, so are more. That takes constant memory: two batches of [`HOSTS`] mail domains
+//! and some pages, however many accounts and domains there are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
