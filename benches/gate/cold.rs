@@ -15,7 +15,7 @@ use reset_gatekeeper::testing::{Fault, Registry, time};
 use tokio::runtime::Runtime;
 
 use crate::meter::{Failure, Meter, Peer, compare_in, is_in_earnest};
-use crate::service::Forgetful;
+use crate::parts::Forgetful;
 use crate::{Row, row};
 
 /// Each of so many calls.

@@ -10,18 +10,15 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
-use reset_gatekeeper::account::{Account, MemoryDirectory};
-use reset_gatekeeper::testing::time;
 use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 
 use crate::meter::{Failure, Peer, compare};
-use crate::service::{Forgetful, Healthy, answered, application, batch};
+use crate::parts::{Forgetful, Healthy, directory};
+use crate::service::{answered, application, batch};
 use crate::{Row, row};
-
-const ACCOUNTS: usize = 10_000;
 
 /// At most what reading the form costs the handler again.
 const GOAL: Option<f64> = Some(1.0);
@@ -49,12 +46,6 @@ pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {
     )?;
     let case = "POST /password-reset: decision / axum::Form".to_owned();
     Ok(vec![row(case, ours.beyond(bare), form.beyond(bare_of_axum), GOAL)])
-}
-
-fn directory() -> MemoryDirectory {
-    let domains = (1..ACCOUNTS).map(|n| format!("user@domain-{n}.com")).chain(["user@example.com".to_owned()]);
-    let verified_at = Some(time("2020-01-01T00:00:00Z"));
-    domains.zip(1..).map(|(email, id): (_, i32)| Account { id: id.to_string().into(), email, verified: true, verified_at }).collect()
 }
 
 fn request<B: From<&'static str>>() -> Request<B> {

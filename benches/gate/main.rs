@@ -16,6 +16,8 @@ mod cold;
 mod decision;
 mod memory;
 mod meter;
+#[path = "../common/parts.rs"]
+mod parts;
 mod passing;
 mod rdap;
 mod service;

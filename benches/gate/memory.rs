@@ -14,7 +14,7 @@ use reset_gatekeeper::{AddressError, RegistrableDomain, SystemClock};
 use tokio::runtime::Runtime;
 
 use crate::meter::{CALLS, Failure, Meter, Peer, compare, is_in_earnest};
-use crate::service::Healthy;
+use crate::parts::Healthy;
 use crate::{Row, row};
 
 const DOMAINS: usize = 10_000;

@@ -19,7 +19,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::meter::{Cost, Failure, Peer, compare};
-use crate::service::{Forgetful, Healthy, application, batch};
+use crate::parts::{Forgetful, Healthy};
+use crate::service::{application, batch};
 use crate::{Row, row};
 
 pub(crate) fn rows(runtime: &Runtime) -> Result<Vec<Row>, Failure> {

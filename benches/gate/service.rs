@@ -7,12 +7,7 @@ use std::iter::repeat_with;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use reset_gatekeeper::RegistrableDomain;
-use reset_gatekeeper::audit::{AuditError, AuditSink, Record};
-use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
-use reset_gatekeeper::testing::time;
 use tokio::runtime::Runtime;
 use tower::Service;
 
@@ -65,27 +60,4 @@ where
         }
     }
     Ok(())
-}
-
-/// A registry in which every domain is in force.
-pub(crate) struct Healthy;
-
-#[async_trait]
-impl DomainSource for Healthy {
-    async fn report(&self, _domain: &RegistrableDomain) -> Result<Report, SourceError> {
-        let mut report = Report::registered("bench");
-        report.registered_at = Some(time("2009-01-01T00:00:00Z"));
-        report.expires_at = Some(time("2999-01-01T00:00:00Z"));
-        Ok(report)
-    }
-}
-
-/// An audit log that keeps nothing.
-pub(crate) struct Forgetful;
-
-#[async_trait]
-impl AuditSink for Forgetful {
-    async fn record(&self, _records: Vec<Record>) -> Result<(), AuditError> {
-        Ok(())
-    }
 }

@@ -6,6 +6,8 @@
 //!
 //! What counts is the processor time of the server's threads for each request that was answered. The servers take turns, and the median of the ratios of neighbours is printed.
 
+#[path = "../common/parts.rs"]
+mod parts;
 mod serve;
 #[path = "../common/table.rs"]
 mod table;

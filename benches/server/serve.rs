@@ -3,21 +3,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-use async_trait::async_trait;
 use axum::routing::{get, post};
 use axum::{Form, Router};
-use reset_gatekeeper::account::{Account, MemoryDirectory};
-use reset_gatekeeper::audit::{AuditError, AuditSink, JsonLines, Record};
-use reset_gatekeeper::domain::{DomainSource, Report, SourceError};
-use reset_gatekeeper::testing::time;
-use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, RegistrableDomain, Reply, Target};
+use reset_gatekeeper::audit::{AuditSink, JsonLines};
+use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Guard, Reply, Target};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::Failure;
+use crate::parts::{Forgetful, Healthy, directory};
 use crate::wrk::Load;
-
-const ACCOUNTS: usize = 10_000;
 
 /// What a server has before its handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,35 +112,9 @@ pub(crate) fn run(site: Site) -> Result<(), Failure> {
 }
 
 async fn layer(audit: impl AuditSink, records_allowed: bool) -> Result<GatekeeperLayer, Failure> {
-    let domains = (1..ACCOUNTS).map(|n| format!("user@domain-{n}.com")).chain(["user@example.com".to_owned()]);
-    let verified_at = Some(time("2020-01-01T00:00:00Z"));
-    let accounts = domains.zip(1..).map(|(email, id): (_, i32)| Account { id: id.to_string().into(), email, verified: true, verified_at });
-    let directory: MemoryDirectory = accounts.collect();
-    let gatekeeper = Gatekeeper::builder().directory(directory).domains(Healthy).audit(audit).record_allowed(records_allowed).build()?;
+    let gatekeeper = Gatekeeper::builder().directory(directory()).domains(Healthy).audit(audit).record_allowed(records_allowed).build()?;
     if !gatekeeper.assess("user@example.com").await?.is_allowed() {
         return Err("blocked".into());
     }
     Ok(GatekeeperLayer::new(gatekeeper, Reply::refuse()).guard(Guard::post("/password-reset").target(Target::form("email"))))
-}
-
-/// A registry in which every domain is in force.
-struct Healthy;
-
-#[async_trait]
-impl DomainSource for Healthy {
-    async fn report(&self, _: &RegistrableDomain) -> Result<Report, SourceError> {
-        let mut report = Report::registered("bench");
-        (report.registered_at, report.expires_at) = (Some(time("2009-01-01T00:00:00Z")), Some(time("2999-01-01T00:00:00Z")));
-        Ok(report)
-    }
-}
-
-/// An audit log that keeps nothing.
-struct Forgetful;
-
-#[async_trait]
-impl AuditSink for Forgetful {
-    async fn record(&self, _: Vec<Record>) -> Result<(), AuditError> {
-        Ok(())
-    }
 }
