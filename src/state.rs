@@ -131,7 +131,7 @@ impl State {
     fn of_one_machine(pool: sqlx::SqlitePool) -> Self {
         let (news, _) = broadcast::channel(NEWS);
         let node = Node { id: Uuid::now_v7(), host: None, news, _listening: JoinSet::new() };
-        Self { pool: Pool::Sqlite(pool), node: Arc::new(node) }
+        Self { pool: Pool::sqlite(pool), node: Arc::new(node) }
     }
 
     /// Connects to the PostgreSQL database at `url`, and creates the tables, whose names begin with `gatekeeper_`, where they are missing.

@@ -1,10 +1,14 @@
 //! The connections, and the little in which the databases differ. All statements elsewhere are in words that both of them know, but for a [`Dialect`]'s.
 
 use std::io;
+#[cfg(feature = "sqlite")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Database;
 use sqlx::error::BoxDynError;
+#[cfg(feature = "sqlite")]
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::given::Given;
 #[cfg(feature = "postgres")]
@@ -22,7 +26,11 @@ pub(super) async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error
 #[derive(Debug, Clone)]
 pub(super) enum Pool {
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::SqlitePool),
+    Sqlite {
+        pool: sqlx::SqlitePool,
+        /// Whose turn it is to write. The file's own lock is waited for by sleeping, longer and longer.
+        turn: Arc<Semaphore>,
+    },
     #[cfg(feature = "postgres")]
     Postgres(sqlx::PgPool),
 }
@@ -30,7 +38,7 @@ pub(super) enum Pool {
 /// Changes to it that are made together. They are undone where this is dropped.
 pub(super) enum Transaction {
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>, OwnedSemaphorePermit),
     #[cfg(feature = "postgres")]
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
@@ -41,7 +49,7 @@ macro_rules! with {
     (in $transaction:expr, |$connection:ident, $dialect:ident| $to_do:expr) => {
         match $transaction {
             #[cfg(feature = "sqlite")]
-            $crate::state::pool::Transaction::Sqlite(transaction) => {
+            $crate::state::pool::Transaction::Sqlite(transaction, _) => {
                 type $dialect = sqlx::Sqlite;
                 let $connection = &mut **transaction;
                 $crate::state::pool::within(async { $to_do }).await
@@ -57,7 +65,7 @@ macro_rules! with {
     (in $transaction:expr, |$connection:ident| $to_do:expr) => {
         match $transaction {
             #[cfg(feature = "sqlite")]
-            $crate::state::pool::Transaction::Sqlite(transaction) => {
+            $crate::state::pool::Transaction::Sqlite(transaction, _) => {
                 let $connection = &mut **transaction;
                 $crate::state::pool::within(async { $to_do }).await
             }
@@ -71,7 +79,7 @@ macro_rules! with {
     ($pool:expr, |$connections:ident, $dialect:ident| $to_do:expr) => {
         match $pool {
             #[cfg(feature = "sqlite")]
-            $crate::state::pool::Pool::Sqlite($connections) => {
+            $crate::state::pool::Pool::Sqlite { pool: $connections, .. } => {
                 type $dialect = sqlx::Sqlite;
                 $crate::state::pool::within(async { $to_do }).await
             }
@@ -85,7 +93,7 @@ macro_rules! with {
     ($pool:expr, |$connections:ident| $to_do:expr) => {
         match $pool {
             #[cfg(feature = "sqlite")]
-            $crate::state::pool::Pool::Sqlite($connections) => $crate::state::pool::within(async { $to_do }).await,
+            $crate::state::pool::Pool::Sqlite { pool: $connections, .. } => $crate::state::pool::within(async { $to_do }).await,
             #[cfg(feature = "postgres")]
             $crate::state::pool::Pool::Postgres($connections) => $crate::state::pool::within(async { $to_do }).await,
         }
@@ -115,10 +123,21 @@ pub(super) trait Dialect: Database {
 }
 
 impl Pool {
+    #[cfg(feature = "sqlite")]
+    pub(super) fn sqlite(pool: sqlx::SqlitePool) -> Self {
+        Self::Sqlite { pool, turn: Arc::new(Semaphore::new(1)) }
+    }
+
     pub(super) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(pool) => within(pool.begin_with(sqlx::Sqlite::BEGIN)).await.map(Transaction::Sqlite),
+            Self::Sqlite { pool, turn } => {
+                let begun = async {
+                    let turn = Arc::clone(turn).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+                    Ok(Transaction::Sqlite(pool.begin_with(sqlx::Sqlite::BEGIN).await?, turn))
+                };
+                within(begun).await
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(pool) => within(postgres::begin(pool, sqlx::Postgres::BEGIN)).await.map(Transaction::Postgres),
         }
@@ -134,7 +153,7 @@ impl Transaction {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(transaction) => within(transaction.commit()).await,
+            Self::Sqlite(transaction, _turn) => within(transaction.commit()).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(transaction) => within(transaction.commit()).await,
         }

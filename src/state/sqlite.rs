@@ -18,6 +18,9 @@ use super::{MIGRATIONS, StateError, failed};
 /// How long another process may hold the file locked.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How many rows may be read ahead of who takes them. With few, the thread that reads and who takes wake each other for every few rows.
+const ROWS: usize = 1_024;
+
 pub(super) async fn open(path: &Path) -> Result<SqlitePool, StateError> {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     // A lost un-verification would let the next request through: every commit is synced.
@@ -34,7 +37,8 @@ pub(super) async fn memory() -> Result<SqlitePool, StateError> {
 async fn connect(options: SqliteConnectOptions, pool: SqlitePoolOptions) -> Result<SqlitePool, StateError> {
     // No server closes a connection, and who gives up waiting while one is tested has it closed, with all that a memory holds.
     let pool = pool.acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
-    let pool = pool.connect_with(options.busy_timeout(BUSY_TIMEOUT)).await.map_err(failed("opening the file"))?;
+    let options = options.busy_timeout(BUSY_TIMEOUT).row_buffer_size(ROWS);
+    let pool = pool.connect_with(options).await.map_err(failed("opening the file"))?;
     let mut migrator: Migrator = sqlx::migrate!("src/state/sqlite");
     migrator.dangerous_set_table_name(MIGRATIONS);
     migrator.run(&pool).await.map_err(StateError::Tables)?;

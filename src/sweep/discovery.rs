@@ -29,7 +29,7 @@ const READ_AHEAD: usize = 2;
 
 /// After how many mail domains, or how long, what was found is written. Each domain is written once in a batch, so the larger it is, the less is written; but others
 /// wait for the rows meanwhile, in SQLite for the whole file.
-const HOSTS: usize = 10_000;
+const HOSTS: usize = 20_000;
 const SPAN: Duration = Duration::from_secs(10);
 
 /// How long to wait for another that goes through the accounts.
