@@ -46,7 +46,8 @@ impl Decode<'_, Postgres> for Microseconds {
     }
 }
 
-/// Says of every domain that it is registered, and fills in what registries do.
+/// Says of every domain that it is registered, and fills in what registries do. Counts how often it is asked.
+#[derive(Default)]
 struct Instantly(Arc<AtomicU64>);
 
 #[async_trait]
@@ -144,7 +145,7 @@ fn peak() -> Result<f64, Failure> {
 #[expect(clippy::disallowed_methods, reason = "it is the machine's own time that is measured")]
 async fn discovery(place: &Place, accounts: u64, pass: &str) -> Result<Row, Failure> {
     let bare = place.bare().await?;
-    let gatekeeper = gatekeeper(place)?;
+    let gatekeeper = gatekeeper(place, Instantly::default())?;
     let before = peak()?;
     let (discovered, is_discovered) = tokio::sync::oneshot::channel::<u64>();
     let discovered = std::sync::Mutex::new(Some(discovered));
@@ -184,7 +185,7 @@ async fn looks(place: &Place) -> Result<Row, Failure> {
     settings.rate = None;
     let asked = Arc::new(AtomicU64::new(0));
     let discovered = Arc::new(OnceLock::new());
-    let sweep = gatekeeper_of(place, Instantly(Arc::clone(&asked)))?.sweep().settings(settings).told({
+    let sweep = gatekeeper(place, Instantly(Arc::clone(&asked)))?.sweep().settings(settings).told({
         let (asked, discovered) = (Arc::clone(&asked), Arc::clone(&discovered));
         move |event| {
             if let SweepEvent::Discovered { .. } = event {
@@ -200,11 +201,7 @@ async fn looks(place: &Place) -> Result<Row, Failure> {
     Ok(Row { case: "a look at a domain / 20,000 a second".to_owned(), unit: "us", ours, peer: 50.0, goal: Some(1.0) })
 }
 
-fn gatekeeper(place: &Place) -> Result<Gatekeeper, Failure> {
-    gatekeeper_of(place, Instantly(Arc::default()))
-}
-
-fn gatekeeper_of(place: &Place, domains: Instantly) -> Result<Gatekeeper, Failure> {
+fn gatekeeper(place: &Place, domains: Instantly) -> Result<Gatekeeper, Failure> {
     let builder = Gatekeeper::builder().directory(Arc::clone(&place.directory)).domains(domains);
     Ok(builder.audit(Tracing).state(place.state.clone()).build()?)
 }

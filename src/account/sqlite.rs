@@ -32,7 +32,7 @@ use crate::identifier::{Identifier, Identifies};
 use crate::verdict::Reason;
 
 /// How long another process may hold the file locked.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many rows may be read ahead of who takes them. With few, the thread that reads and who takes wake each other for every few rows.
 const ROWS: usize = 1_024;
@@ -123,11 +123,19 @@ impl SqliteDirectory {
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, DirectoryError> {
+    pool().connect_with(self::options(options)).await.map_err(failed("opening the file"))
+}
+
+/// How each connection is to behave.
+pub(crate) fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
     // A lost un-verification would let the next request through: every commit is synced.
-    let options = options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT).row_buffer_size(ROWS);
-    // There is no server that could close a connection, so none needs to be tested before it is used.
-    let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
-    pool.connect_with(options).await.map_err(failed("opening the file"))
+    options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT).row_buffer_size(ROWS)
+}
+
+/// Connections, none of which is tested before it is used: no server closes one, and who gives up waiting meanwhile has it closed, with all that a database in memory
+/// holds.
+pub(crate) fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false)
 }
 
 fn built_in() -> Queries {

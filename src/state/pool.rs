@@ -11,6 +11,8 @@ use sqlx::error::BoxDynError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::given::Given;
+#[cfg(feature = "sqlite")]
+use super::sqlite;
 #[cfg(feature = "postgres")]
 use crate::account::postgres;
 use crate::clock;
@@ -132,11 +134,8 @@ impl Pool {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite { pool, turn } => {
-                let begun = async {
-                    let turn = Arc::clone(turn).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-                    Ok(Transaction::Sqlite(pool.begin_with(sqlx::Sqlite::BEGIN).await?, turn))
-                };
-                within(begun).await
+                let turn = sqlite::turn(turn).await?;
+                within(pool.begin_with(sqlx::Sqlite::BEGIN)).await.map(|transaction| Transaction::Sqlite(transaction, turn))
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(pool) => within(postgres::begin(pool, sqlx::Postgres::BEGIN)).await.map(Transaction::Postgres),
@@ -157,6 +156,29 @@ impl Transaction {
             #[cfg(feature = "postgres")]
             Self::Postgres(transaction) => within(transaction.commit()).await,
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests_of_turns {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_waits_no_longer_for_those_before() {
+        let pool = Pool::sqlite(sqlite::memory().await.unwrap());
+        let holder = pool.begin().await.unwrap();
+        tokio::time::pause();
+        let start = Instant::now();
+        for waited in futures_util::future::join_all((0..5).map(|_| pool.begin())).await {
+            assert!(matches!(waited, Err(sqlx::Error::PoolTimedOut)), "{:?}", waited.err());
+        }
+        assert_eq!(start.elapsed().as_secs(), 3);
+        tokio::time::resume();
+        holder.commit().await.unwrap();
+        pool.begin().await.unwrap();
     }
 }
 

@@ -1,48 +1,44 @@
 //! The state in an SQLite file, or in memory.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::ser::{Serialize, Serializer};
 use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use sqlx::{Arguments, Sqlite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::given::{Cells, Given};
 use super::pool::Dialect;
 use super::{MIGRATIONS, StateError, failed};
-
-/// How long another process may hold the file locked.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How many rows may be read ahead of who takes them. With few, the thread that reads and who takes wake each other for every few rows.
-const ROWS: usize = 1_024;
+use crate::account::sqlite;
+use crate::clock;
 
 pub(super) async fn open(path: &Path) -> Result<SqlitePool, StateError> {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-    // A lost un-verification would let the next request through: every commit is synced.
-    let options = options.synchronous(SqliteSynchronous::Full);
-    connect(options, SqlitePoolOptions::new().max_connections(8)).await
+    connect(options, sqlite::pool()).await
 }
 
 pub(super) async fn memory() -> Result<SqlitePool, StateError> {
     // Each connection would have a memory of its own, and lose it when it is closed.
-    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = sqlite::pool().max_connections(1).idle_timeout(None).max_lifetime(None);
     connect(SqliteConnectOptions::new().in_memory(true), pool).await
 }
 
 async fn connect(options: SqliteConnectOptions, pool: SqlitePoolOptions) -> Result<SqlitePool, StateError> {
-    // No server closes a connection, and who gives up waiting while one is tested has it closed, with all that a memory holds.
-    let pool = pool.acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
-    let options = options.busy_timeout(BUSY_TIMEOUT).row_buffer_size(ROWS);
-    let pool = pool.connect_with(options).await.map_err(failed("opening the file"))?;
+    let pool = pool.connect_with(sqlite::options(options)).await.map_err(failed("opening the file"))?;
     let mut migrator: Migrator = sqlx::migrate!("src/state/sqlite");
     migrator.dangerous_set_table_name(MIGRATIONS);
     migrator.run(&pool).await.map_err(StateError::Tables)?;
     Ok(pool)
+}
+
+/// The turn to write, for which nobody waits longer than for a file that another process holds locked: else each that waits would add the time of all before it.
+pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+    let turn = clock::within(sqlite::BUSY_TIMEOUT, Arc::clone(turns).acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    turn.map_err(|_| sqlx::Error::PoolClosed)
 }
 
 impl Dialect for Sqlite {

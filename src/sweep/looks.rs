@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{join, select, try_join_all};
+use futures_util::future::{join, join_all, select};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use uuid::Uuid;
@@ -168,8 +168,8 @@ impl Round {
         // Whose lease ran out may be leased again, by this worker too: of those, only what the sources said is kept.
         for (worker, looked) in [(self.worker, looked), (Uuid::nil(), late)] {
             // Beside each other, where the database can. What is kept of a domain does not depend on the order.
-            for kept in try_join_all(looked.chunks(BATCH).map(|looked| self.state.looked(worker, looked))).await? {
-                kept.into_iter().for_each(|(domain, remembered)| self.inner.domains.learn(&domain, remembered));
+            for kept in join_all(looked.chunks(BATCH).map(|looked| self.state.looked(worker, looked))).await {
+                kept?.into_iter().for_each(|(domain, remembered)| self.inner.domains.learn(&domain, remembered));
             }
         }
         Ok(())
