@@ -6,6 +6,7 @@
 
 mod accounts;
 mod brake;
+mod counted;
 #[cfg(feature = "webhook")]
 mod deliveries;
 mod domains;
@@ -41,12 +42,13 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
+pub(crate) use counted::Discovered;
 #[cfg(feature = "webhook")]
 pub(crate) use deliveries::Position;
 pub(crate) use domains::Kept;
 #[cfg(feature = "admin")]
 pub(crate) use lapsing::Lapsing;
-pub(crate) use passes::{Begun, Discovered, Pass, Progress};
+pub(crate) use passes::{Begun, Pass, Progress};
 pub(crate) use watch::{Looked, Outlook, TRIES, Watched};
 
 /// The database may be the directory's too, whose migrations have a table of their own.

@@ -96,23 +96,30 @@ fn since_1970_with_fraction(number: f64) -> Option<SystemTime> {
 
 /// The account with these columns.
 pub(super) fn account(id: AccountId, email: Value, verified: &Value, verified_at: &Value) -> Result<Account, DirectoryError> {
-    let unreadable = |column| {
-        let id = id.clone();
-        move |found| DirectoryError::Unreadable { id, column, found }
-    };
-    let email = email.email().map_err(unreadable("email"))?;
-    let verified = verified.verified().map_err(unreadable("verified"))?;
-    let verified_at = verified_at.verified_at().map_err(unreadable("verified_at"))?;
-    Ok(Account { id, email, verified, verified_at })
+    match read(email, verified, verified_at) {
+        Ok((email, verified, verified_at)) => Ok(Account { id, email, verified, verified_at }),
+        Err((column, found)) => Err(DirectoryError::Unreadable { id, column, found }),
+    }
 }
 
 /// The same in a list, where one account that can't be read hides no other: it isn't verified, and has no address.
 pub(super) fn listed(id: AccountId, email: Value, verified: &Value, verified_at: &Value) -> Account {
-    account(id.clone(), email, verified, verified_at).unwrap_or_else(|error| {
-        let error = &error as &dyn std::error::Error;
+    let (email, verified, verified_at) = read(email, verified, verified_at).unwrap_or_else(|(column, found)| {
+        let error = &DirectoryError::Unreadable { id: id.clone(), column, found } as &dyn std::error::Error;
         tracing::error!(account = %id, error, "an account that can't be read is listed as not verified");
-        Account { id, email: String::new(), verified: false, verified_at: None }
-    })
+        (String::new(), false, None)
+    });
+    Account { id, email, verified, verified_at }
+}
+
+type Columns = (String, bool, Option<SystemTime>);
+
+/// All but the key. The error is the column that can't be read, and what it holds.
+fn read(email: Value, verified: &Value, verified_at: &Value) -> Result<Columns, (&'static str, String)> {
+    let unreadable = |column| move |found| (column, found);
+    let email = email.email().map_err(unreadable("email"))?;
+    let verified = verified.verified().map_err(unreadable("verified"))?;
+    Ok((email, verified, verified_at.verified_at().map_err(unreadable("verified_at"))?))
 }
 
 /// The error about a column `id` that holds what is `found`.

@@ -1,7 +1,5 @@
 //! Keys in the forms in which SQL databases hold them.
 
-use std::fmt;
-
 use uuid::Uuid;
 
 use crate::account::columns::{self, Value};
@@ -16,12 +14,12 @@ pub(super) enum Key {
     Uuid(Uuid),
 }
 
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Key {
+    fn text(&self) -> String {
         match self {
-            Self::Integer(number) => number.fmt(f),
-            Self::Text(text) => text.fmt(f),
-            Self::Uuid(uuid) => uuid.hyphenated().fmt(f),
+            Self::Integer(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Uuid(uuid) => uuid.hyphenated().to_string(),
         }
     }
 }
@@ -92,14 +90,14 @@ pub(super) struct Cells {
 impl Cells {
     pub(super) fn read(self, kind: IdKind) -> Result<Stored, DirectoryError> {
         let key = self.id.key(kind).map_err(columns::no_key)?;
-        let account = columns::account(AccountId::from(key.to_string()), self.email, &self.verified, &self.verified_at)?;
+        let account = columns::account(AccountId::from(key.text()), self.email, &self.verified, &self.verified_at)?;
         Ok(Stored { key, account })
     }
 
     /// The same in a list, where only the key must be readable.
     pub(super) fn listed(self, kind: IdKind) -> Result<Stored, DirectoryError> {
         let key = self.id.key(kind).map_err(columns::no_key)?;
-        let account = columns::listed(AccountId::from(key.to_string()), self.email, &self.verified, &self.verified_at);
+        let account = columns::listed(AccountId::from(key.text()), self.email, &self.verified, &self.verified_at);
         Ok(Stored { key, account })
     }
 }
@@ -118,7 +116,7 @@ mod tests {
             (IdKind::Uuid, Value::Bytes(uuid.as_bytes().to_vec()), "00000000-0000-0000-0000-000000000007"),
             (IdKind::Uuid, Value::Text(uuid.simple().to_string()), "00000000000000000000000000000007"),
         ] {
-            assert_eq!(value.clone().key(kind).unwrap().to_string(), key, "{value:?}");
+            assert_eq!(value.clone().key(kind).unwrap().text(), key, "{value:?}");
         }
         for (kind, value) in [
             (IdKind::Integer, Value::Text("42".to_owned())),

@@ -82,7 +82,13 @@ fn is_named(column: &impl Column, name: &str) -> bool {
 
 /// A database whose values can be read.
 pub(super) trait Reads: Database {
-    fn value(value: Self::ValueRef<'_>) -> Value;
+    /// How the values of a column are written.
+    type Form: Copy;
+
+    fn form(kind: &Self::TypeInfo) -> Self::Form;
+
+    /// `value`, of a column of this form.
+    fn value(value: Self::ValueRef<'_>, form: Self::Form) -> Value;
 }
 
 /// The accounts in `rows`, which answer one question and so have the same columns.
@@ -96,20 +102,26 @@ where
 {
     let places = rows.first().map(|row| places(row.columns())).transpose().map_err(failed(operation))?;
     Ok(rows.iter().filter_map(move |row| {
-        let [id, email, verified, verified_at] = places?.map(|place| row.try_get_raw(place).map(R::Database::value));
-        let cells = || Ok(Cells { id: id?, email: email?, verified: verified?, verified_at: verified_at? });
+        let [id, email, verified, verified_at] = places?;
+        let value = |(place, form)| row.try_get_raw(place).map(|value| R::Database::value(value, form));
+        let cells = || Ok(Cells { id: value(id)?, email: value(email)?, verified: value(verified)?, verified_at: value(verified_at)? });
         Some(cells().map_err(failed(operation)))
     }))
 }
 
-/// Where each of the wanted columns stands.
-fn places<C: Column>(columns: &[C]) -> Result<[usize; 4], sqlx::Error> {
-    let mut places = [0; 4];
-    for (place, wanted) in places.iter_mut().zip(COLUMNS) {
-        let found = columns.iter().position(|column| is_named(column, wanted));
-        *place = found.ok_or_else(|| sqlx::Error::ColumnNotFound(wanted.to_owned()))?;
-    }
-    Ok(places)
+/// Where each of the wanted columns stands, and in what form.
+fn places<C>(columns: &[C]) -> Result<[(usize, <C::Database as Reads>::Form); 4], sqlx::Error>
+where
+    C: Column,
+    C::Database: Reads,
+{
+    let place = |wanted: &str| -> Result<_, sqlx::Error> {
+        let found = columns.iter().enumerate().find(|(_, column)| is_named(*column, wanted));
+        let (place, column) = found.ok_or_else(|| sqlx::Error::ColumnNotFound(wanted.to_owned()))?;
+        Ok((place, C::Database::form(column.type_info())))
+    };
+    let [id, email, verified, verified_at] = COLUMNS;
+    Ok([place(id)?, place(email)?, place(verified)?, place(verified_at)?])
 }
 
 /// What is bound to find `identifier`, one look-up each. Nothing where it is a key that no account can have.

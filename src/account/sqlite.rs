@@ -18,7 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous, SqliteValueRef,
+    SqliteSynchronous, SqliteTypeInfo, SqliteValueRef,
 };
 use sqlx::{AssertSqlSafe, Decode, Either, Executor, SqlSafeStr, SqlStr, Sqlite, Statement, TypeInfo, ValueRef};
 
@@ -301,7 +301,12 @@ fn bind(query: Query<'_, Sqlite, SqliteArguments>, key: Key) -> Query<'_, Sqlite
 }
 
 impl Reads for Sqlite {
-    fn value(value: SqliteValueRef<'_>) -> Value {
+    // Each value has its own.
+    type Form = ();
+
+    fn form(_: &SqliteTypeInfo) {}
+
+    fn value(value: SqliteValueRef<'_>, (): ()) -> Value {
         if value.is_null() {
             return Value::Null;
         }

@@ -1,10 +1,8 @@
 //! Passes through all accounts of the directory: who does one, how far it has got, and what a discovery finds.
 //!
 //! 1. One is leased as a whole, and goes on after the last account that was done, whoever does it.
-//! 2. What a discovery counts of a domain counts once it has seen all accounts, and until then what the last one did: half of them would make a verification
-//!    seem younger, and a lapse smaller, than they are. Only of a domain that is new to it, it counts at once.
-//! 3. What is found is written in one transaction with how far the pass has got, so each account is counted once.
-//! 4. Whoever was taken for dead, and has lost the pass to another, can write nothing more.
+//! 2. What a discovery [counts](super::counted) is written in one transaction with how far the pass has got, so each account is counted once.
+//! 3. Whoever was taken for dead, and has lost the pass to another, can write nothing more.
 
 #[cfg(test)]
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
@@ -14,23 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use sqlx::AssertSqlSafe;
 
+use super::counted::{self, Discovered};
 use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
 use super::{State, StateError, count, failed, microseconds, span};
 use crate::account::AccountId;
 use crate::address::RegistrableDomain;
-
-/// What a discovery learned of one domain since it last wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Discovered {
-    pub(crate) domain: RegistrableDomain,
-    /// How many accounts more, with a verified address.
-    pub(crate) accounts: u64,
-    /// When the first of them was verified, as far as that is known.
-    pub(crate) verified_from: Option<SystemTime>,
-    /// Of how many of them it is not known.
-    pub(crate) undated: u64,
-}
 
 /// A pass through all accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +57,8 @@ pub(crate) struct Progress<'a> {
     pub(crate) accounts: u64,
 }
 
-/// Over how many domains one transaction goes at the end of a discovery: the locks must not be held for long, nor a statement take more than its time.
-const AT_ONCE: i64 = 10_000;
-
-/// The same at the end of an un-verification, where each name is looked up by itself.
-const EMPTIED_AT_ONCE: usize = 2_000;
+/// Over how many domains one transaction goes at the end of an un-verification: the locks must not be held for long, nor a statement take more than its time.
+const AT_ONCE: usize = 2_000;
 
 /// A pass that ended before all time: there was none.
 const NEVER: i64 = -1;
@@ -113,68 +97,9 @@ const GIVE_UP: &str = "UPDATE gatekeeper_passes SET began_at = $4, ended_at = $4
 
 const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
 
-/// The last of so many names.
-const STRETCH: &str = "SELECT max(name) FROM (SELECT name FROM gatekeeper_watched WHERE name > $1 ORDER BY name LIMIT $2) AS stretch";
-
-/// Counts. Of a domain that the last discovery saw nothing of, that counts at once.
-fn discover<DB: Dialect>(found: &Given<'_>) -> AssertSqlSafe<String> {
-    let pass = found.after();
-    let so_far = |column: &str| format!("(CASE WHEN kept.pass = excluded.pass THEN kept.{column} ELSE 0 END + excluded.{column})");
-    let (counted, undated) = (so_far("counted"), so_far("counted_undated"));
-    let from = "(CASE WHEN kept.pass = excluded.pass AND (excluded.counted_from IS NULL OR kept.counted_from < excluded.counted_from) \
-         THEN kept.counted_from ELSE excluded.counted_from END)";
-    let is_new = "(kept.accounts = 0 OR kept.first_pass = excluded.pass)";
-    let is_outdated = is_outdated("kept.", &undated, from);
-    AssertSqlSafe(format!(
-        "INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, pass, first_pass, counted, counted_from, \
-         counted_undated, due_at, registry_at, operators, failures, told) \
-         SELECT name, accounts, verified_from, undated, ${pass}, ${pass}, accounts, verified_from, undated, 0, 0, '', 0, '' \
-         FROM {} WHERE true ORDER BY name \
-         ON CONFLICT (name) DO UPDATE SET pass = excluded.pass, counted = {counted}, counted_undated = {undated}, counted_from = {from}, \
-         accounts = CASE WHEN {is_new} THEN {counted} ELSE kept.accounts END, \
-         undated = CASE WHEN {is_new} THEN {undated} ELSE kept.undated END, \
-         verified_from = CASE WHEN {is_new} THEN {from} ELSE kept.verified_from END, \
-         first_pass = CASE WHEN kept.accounts = 0 THEN excluded.pass ELSE kept.first_pass END, \
-         due_at = CASE WHEN {is_new} AND kept.lease IS NULL AND ({is_outdated}) THEN 0 ELSE kept.due_at END, \
-         registry_at = CASE WHEN {is_new} AND ({is_outdated}) THEN 0 ELSE kept.registry_at END",
-        found.table::<DB>()
-    ))
-}
-
-/// A look that did not know of a verification before all others, or of one without date, may have found too little: the domain is to be looked at anew, at once
-/// or, where somebody is at it, when that is settled. So is one that had no account.
-fn is_outdated(kept: &str, undated: &str, from: &str) -> String {
-    format!(
-        "{kept}accounts = 0 OR ({kept}undated = 0 AND {undated} > 0) OR {from} < {kept}verified_from \
-         OR ({kept}verified_from IS NULL AND {from} IS NOT NULL)"
-    )
-}
-
-/// Lets what was counted count.
-fn take_in<DB: Dialect>() -> AssertSqlSafe<String> {
-    let is_outdated = is_outdated("", "counted_undated", "counted_from");
-    AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET accounts = counted, verified_from = counted_from, undated = counted_undated, \
-         first_pass = CASE WHEN accounts = 0 THEN pass ELSE first_pass END, due_at = CASE WHEN lease IS NULL AND ({is_outdated}) THEN 0 ELSE due_at END, \
-         registry_at = CASE WHEN {is_outdated} THEN 0 ELSE registry_at END \
-         WHERE name IN (SELECT name FROM gatekeeper_watched WHERE name > $1 AND name <= $2 AND pass = $3 \
-         AND (accounts <> counted OR undated <> counted_undated OR verified_from IS DISTINCT FROM counted_from) ORDER BY name {})",
-        DB::LOCKING
-    ))
-}
-
-fn forget<DB: Dialect>() -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!(
-        "DELETE FROM gatekeeper_watched WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name > $1 AND name <= $2 AND pass <> $3 ORDER BY name {})",
-        DB::LOCKING
-    ))
-}
-
 fn empty<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, \
-         counted = 0, counted_from = NULL, counted_undated = 0, found = NULL WHERE name IN \
+        "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, found = NULL WHERE name IN \
          (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
         names.table::<DB>(),
         DB::LOCKING
@@ -200,6 +125,9 @@ impl State {
                 Begun::Done(row.accounts.unsigned_abs())
             }
             Some(_) => {
+                if pass == Pass::Discovery {
+                    counted::clear(&mut transaction).await.map_err(failed())?;
+                }
                 with!(in &mut transaction, |connection| {
                     sqlx::query(BEGIN).bind(pass.as_str()).bind(now).bind(holder).bind(until).execute(connection).await.map(drop)
                 })
@@ -244,55 +172,11 @@ impl State {
             query.execute(connection).await.map(|done| done.rows_affected() > 0)
         })
         .map_err(failed())?;
-        if is_ours && !progress.found.is_empty() {
-            let found = given(progress.found);
-            with!(in &mut transaction, |connection, DB| {
-                let query = sqlx::query_with(discover::<DB>(&found), found.arguments::<DB>()?);
-                query.bind(count(number)).execute(connection).await.map(drop)
-            })
-            .map_err(failed())?;
+        if is_ours {
+            counted::keep(&mut transaction, number, progress.found).await.map_err(failed())?;
         }
         transaction.commit().await.map_err(failed())?;
         Ok(is_ours)
-    }
-
-    /// Ends the discovery: what it counted counts, and domains that it saw no account on are watched no more. Says how many those are, `None` where another has
-    /// taken the pass over. It is leased for `lease` more with each stretch.
-    pub(crate) async fn end_discovery(
-        &self,
-        number: u64,
-        now: impl Fn() -> SystemTime,
-        lease: Duration,
-    ) -> Result<Option<u64>, StateError> {
-        let failed = || failed("ending a discovery");
-        let (mut vanished, mut after) = (0, String::new());
-        loop {
-            let mut transaction = self.pool.begin().await.map_err(failed())?;
-            let last: Option<String> = with!(in &mut transaction, |connection| {
-                sqlx::query_scalar(STRETCH).bind(&after).bind(AT_ONCE).fetch_one(connection).await
-            })
-            .map_err(failed())?;
-            if !self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), last.is_none()).await.map_err(failed())? {
-                return Ok(None);
-            }
-            if let Some(last) = &last {
-                vanished += with!(in &mut transaction, |connection, DB| {
-                    async {
-                        let query = sqlx::query(forget::<DB>()).bind(&after).bind(last).bind(count(number));
-                        let done = query.execute(&mut *connection).await?;
-                        let query = sqlx::query(take_in::<DB>()).bind(&after).bind(last).bind(count(number));
-                        query.execute(connection).await.map(|_| done.rows_affected())
-                    }
-                    .await
-                })
-                .map_err(failed())?;
-            }
-            transaction.commit().await.map_err(failed())?;
-            match last {
-                Some(last) => after = last,
-                None => return Ok(Some(vanished)),
-            }
-        }
     }
 
     /// Ends the un-verification of the addresses at `domains`, on which no account is left until one is discovered. `false` where another has taken the pass
@@ -305,7 +189,7 @@ impl State {
         lease: Duration,
     ) -> Result<bool, StateError> {
         let failed = || failed("ending an un-verification");
-        let mut stretches = domains.chunks(EMPTIED_AT_ONCE).peekable();
+        let mut stretches = domains.chunks(AT_ONCE).peekable();
         loop {
             let stretch = stretches.next().unwrap_or_default();
             let is_last = stretches.peek().is_none();
@@ -346,7 +230,7 @@ impl State {
 
 impl State {
     /// Locks a pass that is under way, and ends it now where it `ends`, else leases it for longer. `false` where another has taken it over.
-    async fn hold(
+    pub(super) async fn hold(
         &self,
         transaction: &mut Transaction,
         pass: Pass,
@@ -371,34 +255,6 @@ impl Pass {
     }
 }
 
-impl Discovered {
-    /// Counts one account more.
-    pub(crate) fn count(&mut self, verified_at: Option<SystemTime>) {
-        self.accounts += 1;
-        self.undated += u64::from(verified_at.is_none());
-        self.verified_from = earliest(self.verified_from, verified_at);
-    }
-
-    /// Counts those of `other`, of the same domain.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.accounts += other.accounts;
-        self.undated += other.undated;
-        self.verified_from = earliest(self.verified_from, other.verified_from);
-    }
-}
-
-/// Of two moments that may be unknown.
-fn earliest(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
-    one.into_iter().chain(other).min()
-}
-
 fn names<'a>(domains: impl IntoIterator<Item = &'a RegistrableDomain>) -> Given<'a> {
     Given::names(domains.into_iter().map(RegistrableDomain::as_str))
-}
-
-fn given(found: &[Discovered]) -> Given<'_> {
-    names(found.iter().map(|found| &found.domain))
-        .number("accounts", found.iter().map(|found| Some(count(found.accounts))))
-        .number("verified_from", found.iter().map(|found| found.verified_from.map(microseconds)))
-        .number("undated", found.iter().map(|found| Some(count(found.undated))))
 }

@@ -10,6 +10,7 @@ use sqlx::error::BoxDynError;
 #[cfg(feature = "sqlite")]
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::counted::Count;
 use super::given::Given;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
@@ -113,6 +114,15 @@ pub(super) trait Dialect: Database {
 
     /// The same, passing over those that somebody else has locked.
     const SKIPPING: &'static str;
+
+    /// Keeps what a discovery counted: what is [given](super::counted) comes first, then the pass's number, and the first and the last name.
+    const COUNT: &'static str;
+
+    /// The columns of what it counted.
+    const COUNTED: &'static str;
+
+    /// What a row of them holds.
+    fn counted(row: &Self::Row) -> Result<Vec<(String, Count)>, sqlx::Error>;
 
     /// What is given as a table, as it stands in a `FROM`. Its parameters are the first.
     fn table(given: &Given<'_>) -> String;

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
-use sqlx::{Arguments, Connection, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Arguments, Connection, Postgres, Row};
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use super::counted::Count;
 use super::given::{Cells, Given};
 use super::pool::Dialect;
 use super::{MIGRATIONS, NEWS, StateError, count, failed, span};
@@ -58,15 +59,27 @@ impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const LOCKING: &'static str = "FOR UPDATE";
     const SKIPPING: &'static str = "FOR UPDATE SKIP LOCKED";
+    const COUNT: &'static str = "INSERT INTO gatekeeper_counted (names, accounts, verified_from, undated, pass, first_name, last_name) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    const COUNTED: &'static str = "names, accounts, verified_from, undated";
+
+    fn counted(row: &PgRow) -> Result<Vec<(String, Count)>, sqlx::Error> {
+        let (names, accounts): (Vec<String>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let (verified_from, undated): (Vec<Option<i64>>, Vec<i64>) = (row.try_get(2)?, row.try_get(3)?);
+        let counts = accounts.into_iter().zip(verified_from).zip(undated);
+        let counts = counts.map(|((accounts, verified_from), undated)| Count { accounts, verified_from, undated });
+        Ok(names.into_iter().zip(counts).collect())
+    }
 
     fn table(given: &Given<'_>) -> String {
         let (mut arrays, mut names) = (Vec::new(), Vec::new());
         for (place, (name, cells)) in given.columns().iter().enumerate() {
             let kind = match cells {
-                Cells::Text(_) => "text",
-                Cells::Number(_) => "bigint",
+                // In the order of the columns that they are compared with.
+                Cells::Text(_) => "text[]) COLLATE \"C\"",
+                Cells::Number(_) => "bigint[])",
             };
-            arrays.push(format!("CAST(${} AS {kind}[])", place + 1));
+            arrays.push(format!("CAST(${} AS {kind}", place + 1));
             names.push(*name);
         }
         format!("unnest({}) AS given ({})", arrays.join(", "), names.join(", "))

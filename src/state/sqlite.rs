@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::ser::{Serialize, Serializer};
 use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
-use sqlx::{Arguments, Sqlite};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{Arguments, Row as _, Sqlite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::counted::Count;
 use super::given::{Cells, Given};
 use super::pool::Dialect;
 use super::{MIGRATIONS, StateError, failed};
@@ -47,6 +48,15 @@ impl Dialect for Sqlite {
     // Who writes has the whole file.
     const LOCKING: &'static str = "";
     const SKIPPING: &'static str = "";
+    const COUNT: &'static str = "INSERT INTO gatekeeper_counted (found, pass, first_name, last_name) VALUES ($1, $5, $6, $7)";
+    const COUNTED: &'static str = "found";
+
+    fn counted(row: &SqliteRow) -> Result<Vec<(String, Count)>, sqlx::Error> {
+        let found: Vec<(String, i64, Option<i64>, i64)> =
+            serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let counts = found.into_iter().map(|(name, accounts, verified_from, undated)| (name, Count { accounts, verified_from, undated }));
+        Ok(counts.collect())
+    }
 
     fn table(given: &Given<'_>) -> String {
         let columns = given.columns().iter().enumerate();

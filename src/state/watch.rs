@@ -1,7 +1,7 @@
 //! Which domains are watched, when each is due, and who looks: how those that share a state share a sweep's work.
 //!
-//! 1. A row of `gatekeeper_watched` is a domain with at least one account whose address is verified. A discovery, one pass through all accounts, makes the
-//!    rows, counts the accounts, and takes away the rows of domains that it found no account on.
+//! 1. A row of `gatekeeper_watched` is a domain with at least one account whose address is verified. A discovery, one pass through all accounts, counts them, and
+//!    when it ends makes the rows, and takes away those of domains that it found no account on.
 //! 2. A domain that is due is leased before it is looked at: its time to be due is moved to the lease's end. So one whose worker died is due again by itself.
 //! 3. What a look finds is written in one transaction with the end of its lease, and only by whoever still has it.
 //! 4. A pass is leased as a whole, and goes on after the last account that was done, whoever does it.
@@ -164,7 +164,7 @@ fn give_back<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
 
 fn unwatch<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET accounts = 0, counted = 0, lease = NULL, found = NULL WHERE name IN \
+        "UPDATE gatekeeper_watched SET accounts = 0, lease = NULL, found = NULL WHERE name IN \
          (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
         names.table::<DB>(),
         DB::LOCKING

@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How many pages are read ahead.
 const READ_AHEAD: usize = 2;
 
-/// After how many mail domains, or how long, what was found is written. Each domain is written once in a batch, so the larger it is, the less is written; but others
-/// wait for the rows meanwhile, in SQLite for the whole file.
+/// After how many mail domains, or how long, what was found is written. Each domain is written once in a batch, so the larger it is, the less is written; but in
+/// SQLite others wait for the file meanwhile.
 const HOSTS: usize = 20_000;
 const SPAN: Duration = Duration::from_secs(10);
 

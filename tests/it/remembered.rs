@@ -158,8 +158,8 @@ async fn confirm(place: &mut Place, name: &str, at: SystemTime) {
     place
         .run(&format!(
             "DELETE FROM gatekeeper_watched WHERE name = '{name}'; \
-             INSERT INTO gatekeeper_watched (name, accounts, undated, pass, first_pass, counted, counted_undated, due_at, registry_at, \
-             polled_at, operators, failures, told) VALUES ('{name}', 1, 0, 1, 1, 1, 0, 0, 0, {at}, '', 0, '')"
+             INSERT INTO gatekeeper_watched (name, accounts, undated, due_at, registry_at, polled_at, operators, failures, told) \
+             VALUES ('{name}', 1, 0, 0, 0, {at}, '', 0, '')"
         ))
         .await;
 }

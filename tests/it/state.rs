@@ -437,7 +437,7 @@ async fn a_file_of_an_earlier_version_is_taken_over() {
     place
         .run(
             "ALTER TABLE gatekeeper_unverifications RENAME TO unverifications; ALTER TABLE gatekeeper_audit_heads RENAME TO audit_heads; \
-             DROP TABLE gatekeeper_domains; DROP TABLE gatekeeper_watched; DROP TABLE gatekeeper_passes; DROP TABLE gatekeeper_rations; DROP TABLE gatekeeper_deliveries; \
+             DROP TABLE gatekeeper_domains; DROP TABLE gatekeeper_watched; DROP TABLE gatekeeper_counted; DROP TABLE gatekeeper_passes; DROP TABLE gatekeeper_rations; DROP TABLE gatekeeper_deliveries; \
              DROP TABLE IF EXISTS gatekeeper_exemptions; DELETE FROM _gatekeeper_state_migrations WHERE version > 2; \
              INSERT INTO unverifications VALUES ('1', 'a@example.com', 1769860800000000, 'domain_expired', NULL); \
              INSERT INTO audit_heads VALUES ('audit.jsonl', 7, 'hash')",

@@ -115,32 +115,70 @@ impl Encode<'_, Postgres> for Parameter {
     }
 }
 
+/// How the values of a type are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::account) enum Form {
+    Boolean,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Timestamp,
+    Date,
+    Uuid,
+    Bytes,
+    Text,
+    /// In one that is not read.
+    Other,
+}
+
 impl Reads for Postgres {
-    fn value(value: PgValueRef<'_>) -> Value {
+    type Form = Form;
+
+    fn form(kind: &PgTypeInfo) -> Form {
+        match kind.name() {
+            "BOOL" => Form::Boolean,
+            "INT2" => Form::Int2,
+            "INT4" => Form::Int4,
+            "INT8" => Form::Int8,
+            "FLOAT4" => Form::Float4,
+            "FLOAT8" => Form::Float8,
+            "NUMERIC" => Form::Numeric,
+            "TIMESTAMP" | "TIMESTAMPTZ" => Form::Timestamp,
+            "DATE" => Form::Date,
+            "UUID" => Form::Uuid,
+            "BYTEA" => Form::Bytes,
+            _ if Family::of(kind) == Some(Family::Text) => Form::Text,
+            _ => Form::Other,
+        }
+    }
+
+    fn value(value: PgValueRef<'_>, form: Form) -> Value {
         if value.is_null() {
             return Value::Null;
         }
-        let kind = value.type_info().into_owned();
-        let read = value.as_bytes().ok().and_then(|bytes| read(&kind, bytes));
-        read.unwrap_or_else(|| Value::Other(format!("a value of type {}", kind.name())))
+        let read = value.as_bytes().ok().and_then(|bytes| read(form, bytes));
+        read.unwrap_or_else(|| Value::Other(format!("a value of type {}", value.type_info().name())))
     }
 }
 
-fn read(kind: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
-    Some(match kind.name() {
-        "BOOL" => Value::Boolean(*bytes.first()? != 0),
-        "INT2" => Value::Integer(i16::from_be_bytes(bytes.try_into().ok()?).into()),
-        "INT4" => Value::Integer(i32::from_be_bytes(bytes.try_into().ok()?).into()),
-        "INT8" => Value::Integer(i64::from_be_bytes(bytes.try_into().ok()?)),
-        "FLOAT4" => Value::Float(f32::from_be_bytes(bytes.try_into().ok()?).into()),
-        "FLOAT8" => Value::Float(f64::from_be_bytes(bytes.try_into().ok()?)),
-        "NUMERIC" => Value::Float(numeric(bytes)?),
-        "TIMESTAMP" | "TIMESTAMPTZ" => Value::Time(timestamp(i64::from_be_bytes(bytes.try_into().ok()?))?),
-        "DATE" => Value::Time(date(i32::from_be_bytes(bytes.try_into().ok()?))?),
-        "UUID" => Value::Uuid(Uuid::from_slice(bytes).ok()?),
-        "BYTEA" => Value::Bytes(bytes.to_vec()),
-        _ if Family::of(kind) == Some(Family::Text) => Value::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
-        _ => return None,
+fn read(form: Form, bytes: &[u8]) -> Option<Value> {
+    Some(match form {
+        Form::Boolean => Value::Boolean(*bytes.first()? != 0),
+        Form::Int2 => Value::Integer(i16::from_be_bytes(bytes.try_into().ok()?).into()),
+        Form::Int4 => Value::Integer(i32::from_be_bytes(bytes.try_into().ok()?).into()),
+        Form::Int8 => Value::Integer(i64::from_be_bytes(bytes.try_into().ok()?)),
+        Form::Float4 => Value::Float(f32::from_be_bytes(bytes.try_into().ok()?).into()),
+        Form::Float8 => Value::Float(f64::from_be_bytes(bytes.try_into().ok()?)),
+        Form::Numeric => Value::Float(numeric(bytes)?),
+        Form::Timestamp => Value::Time(timestamp(i64::from_be_bytes(bytes.try_into().ok()?))?),
+        Form::Date => Value::Time(date(i32::from_be_bytes(bytes.try_into().ok()?))?),
+        Form::Uuid => Value::Uuid(Uuid::from_slice(bytes).ok()?),
+        Form::Bytes => Value::Bytes(bytes.to_vec()),
+        Form::Text => Value::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
+        Form::Other => return None,
     })
 }
 

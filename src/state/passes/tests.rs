@@ -5,6 +5,7 @@ use crate::state::place::{MINUTE, Place, at, discover, discovered, domain, promi
 promised_of_both! {
     a_discovery_adds_up_what_it_finds_and_replaces_what_the_last_one_found,
     what_a_discovery_counts_counts_when_it_has_seen_all,
+    a_discovery_ends_however_many_domains_it_found_or_lost,
     an_earlier_verification_than_was_known_makes_the_domain_due,
     an_abandoned_pass_is_taken_over_where_it_was_left,
     a_pass_that_was_let_go_of_is_gone_on_with_at_once,
@@ -65,11 +66,33 @@ async fn what_a_discovery_counts_counts_when_it_has_seen_all(place: Place) {
     begin(&state, 10, 10).await;
     assert!(advance(&state, 2, &[discovered("a.com", 1, Some(7)), discovered("new.com", 1, None)], "1", 2, 10).await);
     assert!(advance(&state, 2, &[discovered("b.com", 9, Some(1)), discovered("new.com", 1, None)], "2", 2, 10).await);
-    let (new, now) = (("new.com".to_owned(), 2, None, 0), all(&state, 11).await);
-    assert_eq!(now, [known(5, 1, 9).as_slice(), std::slice::from_ref(&new)].concat());
-    assert_eq!(state.outlook(at(11), at(11)).await.unwrap().accounts, 16);
+    assert_eq!(all(&state, 11).await, known(5, 1, 9));
+    assert_eq!(state.outlook(at(11), at(11)).await.unwrap().accounts, 14);
     assert_eq!(state.end_discovery(2, || at(12), MINUTE).await.unwrap(), Some(0));
+    let new = ("new.com".to_owned(), 2, None, 0);
     assert_eq!(all(&state, 13).await, [known(1, 7, 9).as_slice(), &[new]].concat());
+}
+
+async fn a_discovery_ends_however_many_domains_it_found_or_lost(place: Place) {
+    let state = place.state().await;
+    let found: Vec<_> = (10_000..22_500).map(|number| discovered(&format!("a{number}.com"), 1, Some(1))).collect();
+    begin(&state, 0, 0).await;
+    for batch in 0..3 {
+        // A third in each, and some in all.
+        let found = found.iter().enumerate().filter(|(number, _)| *number < 500 || number % 3 == batch).map(|(_, found)| found.clone());
+        assert!(advance(&state, 1, &found.collect::<Vec<_>>(), &batch.to_string(), 0, 0).await);
+    }
+    assert_eq!(state.end_discovery(1, || at(1), MINUTE).await.unwrap(), Some(0));
+    let outlook = state.outlook(at(1), at(1)).await.unwrap();
+    assert_eq!((outlook.domains, outlook.accounts), (12_500, 13_500));
+
+    // The same but for two domains and one more.
+    let others = [&found[2..], &[discovered("z.com", 4, Some(1))]].concat();
+    assert_eq!(discover(&state, &others, 10).await, 2);
+    let outlook = state.outlook(at(11), at(11)).await.unwrap();
+    assert_eq!((outlook.domains, outlook.accounts), (12_499, 12_502));
+    assert_eq!(discover(&state, &others[12_498..], 20).await, 12_498);
+    assert_eq!(state.outlook(at(21), at(21)).await.unwrap().domains, 1);
 }
 
 async fn an_earlier_verification_than_was_known_makes_the_domain_due(place: Place) {
@@ -93,19 +116,17 @@ async fn an_earlier_verification_than_was_known_makes_the_domain_due(place: Plac
     assert_eq!(due.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["dated.com", "undated.com"]);
     assert_eq!(look(11).await, 2);
 
-    // Of a new domain too, while the discovery goes on, and while somebody looks at it.
-    begin(&state, 20, 20).await;
-    assert!(advance(&state, 3, &[discovered("new.com", 1, Some(7))], "1", 1, 20).await);
-    let leased = state.lease(worker, 10, at(20), at(20), MINUTE).await.unwrap();
-    assert!(advance(&state, 3, &[discovered("new.com", 1, Some(8))], "2", 2, 20).await);
-    assert_eq!(state.outlook(at(21), at(21)).await.unwrap().leased, 1);
-    assert!(advance(&state, 3, &[discovered("new.com", 1, Some(3))], "3", 3, 20).await);
+    // While somebody looks at it, too: it is due when that is settled.
+    let leased = state.lease(worker, 10, at(900), at(900), MINUTE).await.unwrap();
+    let undated = Discovered { undated: 1, ..discovered("undated.com", 2, Some(5)) };
+    discover(&state, &[discovered("dated.com", 2, Some(4)), discovered("known.com", 9, Some(3)), undated], 901).await;
+    assert_eq!(state.outlook(at(902), at(902)).await.unwrap().leased, 3);
     let looked = leased
         .into_iter()
-        .map(|watched| Looked { leased_registry_at: watched.registry_at, watched, due_at: at(900), remembered: None })
+        .map(|watched| Looked { leased_registry_at: watched.registry_at, watched, due_at: at(2_000), remembered: None })
         .collect::<Vec<_>>();
     state.looked(worker, &looked).await.unwrap();
-    assert_eq!(all(&state, 21).await, [("new.com".to_owned(), 3, Some(at(3)), 0)]);
+    assert_eq!(all(&state, 902).await, [("known.com".to_owned(), 9, Some(at(3)), 0)]);
 }
 
 async fn an_abandoned_pass_is_taken_over_where_it_was_left(place: Place) {

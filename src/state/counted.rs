@@ -1,0 +1,239 @@
+//! What a discovery counts, and how it comes to count.
+//!
+//! 1. It is kept beside the watched domains, many in one row: a row for each domain would be written again for every batch that has it.
+//! 2. It counts once all accounts were seen, and until then what the discovery before counted: half of them would make a verification seem younger, and a lapse
+//!    smaller, than they are.
+//! 3. Then the rows of those domains are written that differ. From one discovery to the next, few do.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use sqlx::AssertSqlSafe;
+
+use super::given::Given;
+use super::pool::{Dialect, Transaction, with};
+use super::{Pass, State, StateError, count, failed, microseconds};
+use crate::address::RegistrableDomain;
+
+/// What a discovery learned of one domain since it last wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Discovered {
+    pub(crate) domain: RegistrableDomain,
+    /// How many accounts more, with a verified address.
+    pub(crate) accounts: u64,
+    /// When the first of them was verified, as far as that is known.
+    pub(crate) verified_from: Option<SystemTime>,
+    /// Of how many of them it is not known.
+    pub(crate) undated: u64,
+}
+
+/// How many domains are kept as one row.
+const CHUNK: usize = 1_000;
+
+/// Over how many of these, and how many watched domains, one transaction goes at the end: locks must not be held for long, nor a statement take more than its time.
+const CHUNKS: i64 = 10;
+const AT_ONCE: i64 = 10_000;
+
+/// Behind all names.
+const END: &str = "\u{10ffff}";
+
+/// What was counted of a domain, or is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) accounts: i64,
+    pub(super) verified_from: Option<i64>,
+    pub(super) undated: i64,
+}
+
+const CLEAR: &str = "DELETE FROM gatekeeper_counted";
+
+/// Up to which name the next transaction goes.
+const STRETCH: &str = "SELECT last_name FROM gatekeeper_counted WHERE pass = $1 AND last_name > $2 ORDER BY last_name LIMIT 1 OFFSET $3";
+
+const WATCHED: &str =
+    "SELECT name, accounts, verified_from, undated FROM gatekeeper_watched WHERE name > $1 AND name <= $2 ORDER BY name LIMIT $3";
+
+fn chunks<DB: Dialect>() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("SELECT {} FROM gatekeeper_counted WHERE pass = $1 AND last_name > $2 AND first_name <= $3", DB::COUNTED))
+}
+
+/// Watches these, and lets what was counted of them count.
+///
+/// A look that did not know of a verification before all others, or of one without date, may have found too little: the domain is to be looked at anew, at once
+/// or, where somebody is at it, when that is settled. So is one that had no account.
+fn take_in<DB: Dialect>(counted: &Given<'_>) -> AssertSqlSafe<String> {
+    let is_outdated = "(kept.accounts = 0 OR (kept.undated = 0 AND excluded.undated > 0) OR excluded.verified_from < kept.verified_from \
+         OR (kept.verified_from IS NULL AND excluded.verified_from IS NOT NULL))";
+    AssertSqlSafe(format!(
+        "INSERT INTO gatekeeper_watched AS kept (name, accounts, verified_from, undated, due_at, registry_at, operators, failures, told) \
+         SELECT name, accounts, verified_from, undated, 0, 0, '', 0, '' FROM {} WHERE true ORDER BY name \
+         ON CONFLICT (name) DO UPDATE SET accounts = excluded.accounts, verified_from = excluded.verified_from, undated = excluded.undated, \
+         due_at = CASE WHEN kept.lease IS NULL AND {is_outdated} THEN 0 ELSE kept.due_at END, \
+         registry_at = CASE WHEN {is_outdated} THEN 0 ELSE kept.registry_at END",
+        counted.table::<DB>()
+    ))
+}
+
+fn forget<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "DELETE FROM gatekeeper_watched WHERE name IN \
+         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
+        names.table::<DB>(),
+        DB::LOCKING
+    ))
+}
+
+/// Forgets what discoveries before counted.
+pub(super) async fn clear(transaction: &mut Transaction) -> Result<(), sqlx::Error> {
+    with!(in transaction, |connection| sqlx::query(CLEAR).execute(connection).await.map(drop))
+}
+
+/// Keeps what the discovery of this number found. Were it not in the order of its names, each chunk would be read for many a stretch.
+pub(super) async fn keep(transaction: &mut Transaction, number: u64, found: &[Discovered]) -> Result<(), sqlx::Error> {
+    for chunk in found.chunks(CHUNK) {
+        let names = || chunk.iter().map(|found| found.domain.as_str());
+        let (first, last) = (names().min(), names().max());
+        let counted = given(chunk.iter().map(|found| (found.domain.as_str(), found.counted())));
+        with!(in transaction, |connection, DB| {
+            let query = sqlx::query_with(DB::COUNT, counted.arguments::<DB>()?);
+            query.bind(count(number)).bind(first).bind(last).execute(connection).await.map(drop)
+        })?;
+    }
+    Ok(())
+}
+
+impl State {
+    /// Ends the discovery: what it counted counts, and domains that it saw no account on are watched no more. Says how many those are, `None` where another has
+    /// taken the pass over. It is leased for `lease` more with each stretch.
+    pub(crate) async fn end_discovery(
+        &self,
+        number: u64,
+        now: impl Fn() -> SystemTime,
+        lease: Duration,
+    ) -> Result<Option<u64>, StateError> {
+        let failed = || failed("ending a discovery");
+        let (mut vanished, mut after) = (0, String::new());
+        loop {
+            let mut transaction = self.pool.begin().await.map_err(failed())?;
+            if !self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), false).await.map_err(failed())? {
+                return Ok(None);
+            }
+            let settled = settle(&mut transaction, number, &after).await.map_err(failed())?;
+            if settled.next.is_none() {
+                self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), true).await.map_err(failed())?;
+                clear(&mut transaction).await.map_err(failed())?;
+            }
+            transaction.commit().await.map_err(failed())?;
+            vanished += settled.vanished;
+            match settled.next {
+                Some(next) => after = next,
+                None => return Ok(Some(vanished)),
+            }
+        }
+    }
+}
+
+/// A stretch of what was counted that counts.
+struct Settled {
+    /// How many domains of it are watched no more.
+    vanished: u64,
+    /// After which name the next begins, where there is one.
+    next: Option<String>,
+}
+
+/// Lets what was counted of some domains after `after` count.
+async fn settle(transaction: &mut Transaction, number: u64, after: &str) -> Result<Settled, sqlx::Error> {
+    let stretch: Option<String> = with!(in &mut *transaction, |connection| {
+        sqlx::query_scalar(STRETCH).bind(count(number)).bind(after).bind(CHUNKS - 1).fetch_optional(connection).await
+    })?;
+    let last = stretch.as_deref().unwrap_or(END);
+    let watched: Vec<(String, i64, Option<i64>, i64)> = with!(in &mut *transaction, |connection| {
+        sqlx::query_as(WATCHED).bind(after).bind(last).bind(AT_ONCE).fetch_all(connection).await
+    })?;
+    let next = match watched.last() {
+        Some((name, ..)) if watched.len() as u64 >= AT_ONCE.unsigned_abs() => Some(name.clone()),
+        _ => stretch,
+    };
+    let mut differing = counted(transaction, number, after, next.as_deref().unwrap_or(END)).await?;
+    let mut vanished = Vec::new();
+    for (name, accounts, verified_from, undated) in &watched {
+        match differing.get(name.as_str()) {
+            Some(counted) if *counted == (Count { accounts: *accounts, verified_from: *verified_from, undated: *undated }) => {
+                differing.remove(name.as_str());
+            }
+            Some(_) => {}
+            None => vanished.push(name.as_str()),
+        }
+    }
+    if !vanished.is_empty() {
+        let names = Given::names(vanished.iter().copied());
+        with!(in &mut *transaction, |connection, DB| {
+            sqlx::query_with(forget::<DB>(&names), names.arguments::<DB>()?).execute(connection).await.map(drop)
+        })?;
+    }
+    if !differing.is_empty() {
+        let differing = given(differing.iter().map(|(name, count)| (name.as_str(), *count)));
+        with!(in &mut *transaction, |connection, DB| {
+            sqlx::query_with(take_in::<DB>(&differing), differing.arguments::<DB>()?).execute(connection).await.map(drop)
+        })?;
+    }
+    Ok(Settled { vanished: vanished.len() as u64, next })
+}
+
+/// What was counted of the domains after `after`, up to `last`.
+async fn counted(
+    transaction: &mut Transaction,
+    number: u64,
+    after: &str,
+    last: &str,
+) -> Result<HashMap<String, Count, foldhash::quality::RandomState>, sqlx::Error> {
+    let chunks: Vec<Vec<(String, Count)>> = with!(in transaction, |connection, DB| {
+        let rows = sqlx::query(chunks::<DB>()).bind(count(number)).bind(after).bind(last).fetch_all(connection).await?;
+        rows.iter().map(DB::counted).collect::<Result<_, _>>()
+    })?;
+    let mut sum: HashMap<_, Count, _> = HashMap::default();
+    for (name, count) in chunks.into_iter().flatten().filter(|(name, _)| name.as_str() > after && name.as_str() <= last) {
+        sum.entry(name).and_modify(|sum| sum.add(count)).or_insert(count);
+    }
+    Ok(sum)
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.accounts = self.accounts.saturating_add(other.accounts);
+        self.undated = self.undated.saturating_add(other.undated);
+        self.verified_from = earliest(self.verified_from, other.verified_from);
+    }
+}
+
+impl Discovered {
+    /// Counts one account more.
+    pub(crate) fn count(&mut self, verified_at: Option<SystemTime>) {
+        self.accounts += 1;
+        self.undated += u64::from(verified_at.is_none());
+        self.verified_from = earliest(self.verified_from, verified_at);
+    }
+
+    fn counted(&self) -> Count {
+        Count { accounts: count(self.accounts), verified_from: self.verified_from.map(microseconds), undated: count(self.undated) }
+    }
+
+    /// Counts those of `other`, of the same domain.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.accounts += other.accounts;
+        self.undated += other.undated;
+        self.verified_from = earliest(self.verified_from, other.verified_from);
+    }
+}
+
+/// Of two moments that may be unknown.
+fn earliest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
+}
+
+fn given<'a>(counts: impl Iterator<Item = (&'a str, Count)> + Clone) -> Given<'a> {
+    Given::names(counts.clone().map(|(name, _)| name))
+        .number("accounts", counts.clone().map(|(_, count)| Some(count.accounts)))
+        .number("verified_from", counts.clone().map(|(_, count)| count.verified_from))
+        .number("undated", counts.map(|(_, count)| Some(count.undated)))
+}
