@@ -24,6 +24,7 @@ promised_of_both! {
     an_exempt_account_passes_and_no_other_on_its_domain,
     what_is_given_or_taken_back_holds_at_once_at_every_replica,
     of_two_exemptions_the_one_that_ends_last_is_used,
+    another_exemption_takes_the_place_of_the_one_before,
     a_lapsed_domain_takes_the_verification_of_an_exempt_address_all_the_same,
     an_exemption_is_for_who_held_the_domain_when_it_was_given,
     a_sweep_goes_on_to_un_verify_what_is_exempt,
@@ -155,11 +156,36 @@ async fn of_two_exemptions_the_one_that_ends_last_is_used(place: Place) {
     let give = async |exempt, until| state.exempt(wanted(exempt, until), time(NOW)).await.unwrap();
     let of_domain = give(domain("lapsed.com"), "2026-02-10T00:00:00Z").await;
     let of_account = give(account("a@lapsed.com"), "2026-02-20T00:00:00Z").await;
-    give(domain("lapsed.com"), "2026-02-05T00:00:00Z").await;
     assert_eq!(stage.ask_reset("a@lapsed.com").await, 200);
     assert_eq!(stage.audit.last().exemption, Some(of_account));
     assert_eq!(stage.ask_reset("b@lapsed.com").await, 200);
     assert_eq!(stage.audit.last().exemption, Some(of_domain));
+}
+
+/// So that what was said last is what holds, for as long as it said.
+async fn another_exemption_takes_the_place_of_the_one_before(place: Place) {
+    let state = place.state().await;
+    let stage = stage(state.clone()).await;
+    let of_account = give(&state, account("b@lapsed.com")).await;
+    let first = give(&state, domain("lapsed.com")).await;
+    let (noon, shorter) = (time("2026-02-01T12:00:00Z"), wanted(domain("lapsed.com"), "2026-02-03T00:00:00Z"));
+    let second = state.exempt(NewExemption { by: "mo".to_owned(), ..shorter }, noon).await.unwrap();
+    assert_eq!(state.exemptions(noon).await.unwrap(), [second.clone(), of_account.clone()], "one for each");
+    let kept = state.all_exemptions().await.unwrap();
+    let replaced = kept.iter().find(|kept| kept.exemption == first).unwrap();
+    assert_eq!((replaced.removed_at, replaced.removed_by.as_deref()), (Some(noon), Some("mo")), "who gave the other");
+    stage.clock.advance(2 * DAY);
+    assert_eq!(stage.ask_reset("a@lapsed.com").await, 200);
+    assert_eq!(stage.audit.last().exemption, Some(second));
+    stage.clock.advance(DAY);
+    assert_eq!(stage.ask_reset("a@lapsed.com").await, 403, "the one before doesn't come back");
+    assert_eq!(stage.ask_reset("b@lapsed.com").await, 200, "that of an account is another");
+
+    // One that is over is as it was.
+    let over = state.all_exemptions().await.unwrap();
+    let third = state.exempt(wanted(domain("lapsed.com"), "2026-02-10T00:00:00Z"), time("2026-02-04T00:00:00Z")).await.unwrap();
+    let kept = state.all_exemptions().await.unwrap();
+    assert_eq!((kept[0].exemption.id, &kept[1..]), (third.id, &over[..]));
 }
 
 async fn a_lapsed_domain_takes_the_verification_of_an_exempt_address_all_the_same(place: Place) {
@@ -416,12 +442,16 @@ async fn the_command_gives_lists_and_takes_back(place: Place) {
     assert_eq!((&listed[2]["by"], &listed[2]["reason"]), (&"jo".into(), &"the holder called".into()));
     assert_eq!(listed[2]["until"], format!("{ten_days}T00:00:00Z"));
     assert_eq!(state.all_exemptions().await.unwrap().len(), 3);
+    let output = add(&["--domain", "mail.example.com", "--for", "3d"]).await;
+    let replaced = format!("it takes the place of {}, until {ten_days}T00:00:00Z", listed[2]["id"].as_str().unwrap());
+    assert!(said(&output).contains(&replaced), "{output:?}");
+    assert_eq!(office.listed(&[]).await.len(), 3, "one for each");
 
     let id = listed[0]["id"].as_str().unwrap();
     assert_eq!(office.exempt(&["remove", id, "--by", "mo"]).await.status.code(), Some(0));
     assert_eq!(office.exempt(&["remove", id]).await.status.code(), Some(1));
     assert_eq!(office.listed(&[]).await.len(), 2);
-    assert_eq!(office.listed(&["--all"]).await[0]["removed_by"], "mo");
+    assert_eq!(office.listed(&["--all"]).await[1]["removed_by"], "mo");
     let table = office.exempt(&["list", "--all"]).await;
     let table = String::from_utf8_lossy(&table.stdout);
     assert!(["domain example.com", "account 41", "by mo", "the holder called"].iter().all(|text| table.contains(text)), "{table}");
