@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use self::layers::Origin;
-use self::sections::Sections;
+use self::sections::{NOWHERE, Sections};
+use self::text::{Span, Text};
 use crate::account::DirectoryError;
 use crate::domain::cache::CacheSettings;
 use crate::domain::rdap::{Rdap, RdapBuilder};
@@ -95,6 +96,7 @@ impl Config {
     /// Where the file can't be read, or says what it must not, with line and key.
     pub fn read(file: Option<&Path>, overrides: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let (sections, origin) = Origin::read::<Sections>(file, overrides)?;
+        sections.domains.can_be(&origin)?;
         let config = Self { policy: policy(&sections), cache: cache(&sections), rdap: rdap(&sections, &origin), sections, origin };
         Ok(config)
     }
@@ -168,6 +170,16 @@ impl Config {
             let masked = stores::masked_hook(url.get_ref());
             *url.get_mut() = masked;
         }
+        if let Ok(reply) = site::reply(&self.sections, &self.origin)
+            && let Some(section) = &mut sections.reply
+        {
+            section.floor.get_or_insert_with(|| Text::from_valid(Span(reply.floor)));
+            let decoy_domain = reply.decoys_at().map(|domain| Spanned::new(NOWHERE, domain.to_owned()));
+            section.decoy_domain = section.decoy_domain.take().or(decoy_domain);
+        }
+        if sections.audit.webhook.is_some() {
+            sections.audit.webhook_format.get_or_insert(sections.audit.format.into());
+        }
         toml::to_string(&sections)
     }
 }
@@ -175,8 +187,8 @@ impl Config {
 fn policy(sections: &Sections) -> Policy {
     let policy = &sections.policy;
     Policy {
-        expiring_within: policy.expiring_within.0,
-        notice_within: policy.notice_within.0,
+        expiring_within: policy.expiring_within.value.0,
+        notice_within: policy.notice_within.value.0,
         on_unknown: match policy.on_unknown {
             sections::OnUnknown::Block => OnUnknown::Block,
             sections::OnUnknown::Allow => OnUnknown::Allow,
@@ -187,15 +199,12 @@ fn policy(sections: &Sections) -> Policy {
 
 fn cache(sections: &Sections) -> CacheSettings {
     let domains = &sections.domains;
-    let defaults = CacheSettings::default();
-    let providers = domains.providers.as_ref();
-    let providers = providers.map(|providers| providers.iter().map(|provider| provider.value.clone()).collect());
     CacheSettings {
-        timeout: domains.timeout.0,
-        fresh_for: domains.fresh_for.0,
-        stale_for: domains.stale_for.0,
-        providers: providers.unwrap_or(defaults.providers),
-        ..defaults
+        timeout: domains.timeout.value.0,
+        fresh_for: domains.fresh_for.get_ref().value.0,
+        stale_for: domains.stale_for.get_ref().value.0,
+        providers: domains.providers.iter().map(|provider| provider.value.clone()).collect(),
+        ..CacheSettings::default()
     }
 }
 

@@ -151,6 +151,8 @@ pub struct SweepSummary {
     pub asked: u64,
     /// Of these, how often the DNS alone was asked where it leads.
     pub polled: u64,
+    /// Domains that were not due yet, or that another process had looked at: their accounts are judged by what was last seen.
+    pub not_due: u64,
     /// Domains that could not be looked at, by the end.
     pub failed: u64,
     /// Domains by what was found, of those that this process looked at: the codes of reasons and notices, `active` where there is none.

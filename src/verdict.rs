@@ -60,6 +60,9 @@ pub enum Reason {
 macro_rules! codes {
     ($kind:ident: $($word:ident = $code:literal),* $(,)?) => {
         impl $kind {
+            /// All that this version knows.
+            pub const ALL: &'static [Self] = &[$(Self::$word),*];
+
             /// The stable code, as it stands in the audit record.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -20,7 +20,7 @@ use super::{Failure, configuration, stores};
 /// What can be done with exemptions.
 #[derive(Subcommand)]
 pub(crate) enum ExemptCommand {
-    /// Let an account, or all accounts on a domain, pass what would block them
+    /// Let an account, or all accounts on a domain, pass what would block them. One that they have is replaced
     Add(Add),
     /// List the exemptions
     List(List),
@@ -139,7 +139,11 @@ impl Add {
                 }
             }
         };
+        let before = state.exemptions(now).await?;
         let exemption = state.exempt(NewExemption { exempt, until, reason: self.reason, by }, now).await?;
+        for replaced in before.iter().filter(|before| before.exempt == exemption.exempt) {
+            eprintln!("reset-gatekeeper: it takes the place of {}, until {}", replaced.id, rfc3339(replaced.until));
+        }
         println!("{} is exempt until {}: {}", exemption.exempt, rfc3339(exemption.until), exemption.id);
         Ok(ExitCode::SUCCESS)
     }

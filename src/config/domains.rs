@@ -1,10 +1,10 @@
-//! The section `[domains]`: which sources are asked, and where.
+//! The section `[domains]`: which sources are asked, and where; and for how long their answers count.
 
 use std::net::SocketAddr;
 
-use super::sections::Source;
+use super::sections::{Domains, NOWHERE, Source};
 use super::text::Resolver;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Origin};
 
 /// Which sources are asked, and where.
 #[derive(Debug, Clone)]
@@ -46,6 +46,20 @@ pub enum Nameserver {
     System,
     /// This resolver.
     At(SocketAddr),
+}
+
+impl Domains {
+    /// Whether what is fresh may also stand in.
+    pub(super) fn can_be(&self, origin: &Origin) -> Result<(), ConfigError> {
+        let (fresh, stale) = (self.fresh_for.get_ref(), self.stale_for.get_ref());
+        if stale.value.0 >= fresh.value.0 {
+            return Ok(());
+        }
+        let span = Some(self.stale_for.span()).filter(|span| *span != NOWHERE).unwrap_or_else(|| self.fresh_for.span());
+        let (fresh, stale) = (fresh.as_str(), stale.as_str());
+        let what = format!("`domains.stale_for`, \"{stale}\", must not be shorter than `domains.fresh_for`, \"{fresh}\"");
+        Err(origin.at(span, what))
+    }
 }
 
 impl Config {

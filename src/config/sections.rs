@@ -27,7 +27,7 @@ pub(super) struct Sections {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upstream: Option<Text<Upstream>>,
     pub(super) trusted_proxies: Vec<Text<Network>>,
-    pub(super) timeout: Span,
+    pub(super) timeout: Text<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) admin: Option<Text<SocketAddr>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ impl Default for Sections {
             listen: Text::from_valid(SocketAddr::from(([127, 0, 0, 1], 8080))),
             upstream: None,
             trusted_proxies: Vec::new(),
-            timeout: Span(Duration::from_secs(30)),
+            timeout: Text::from_valid(Span(Duration::from_secs(30))),
             admin: None,
             admin_token_file: None,
             tls: None,
@@ -85,7 +85,7 @@ pub(super) struct ReplySection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decoy_domain: Option<Spanned<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) floor: Option<Span>,
+    pub(super) floor: Option<Text<Span>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) support_url: Option<String>,
 }
@@ -111,12 +111,17 @@ pub(super) struct GuardSection {
     pub(super) identifies: Identifies,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decode: Option<Text<Decode>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) body_limit: Option<Text<Bytes>>,
+    #[serde(default = "body_limit")]
+    pub(super) body_limit: Text<Bytes>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) limit: Option<Text<Limit>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<Text<HeaderValue>>,
+}
+
+/// As [`Guard`] has it.
+fn body_limit() -> Text<Bytes> {
+    Text::written("64KiB", Bytes(65_536))
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
@@ -197,26 +202,28 @@ pub(super) struct StateSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Domains {
     pub(super) sources: Vec<Source>,
-    pub(super) timeout: Span,
-    pub(super) fresh_for: Span,
-    pub(super) stale_for: Span,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) providers: Option<Vec<Text<RegistrableDomain>>>,
+    pub(super) timeout: Text<Span>,
+    pub(super) fresh_for: Spanned<Text<Span>>,
+    pub(super) stale_for: Spanned<Text<Span>>,
+    pub(super) providers: Vec<Text<RegistrableDomain>>,
     pub(super) rdap: RdapSection,
     pub(super) fastly: FastlySection,
     pub(super) domainr: DomainrSection,
     pub(super) dns: DnsSection,
 }
 
+/// Where a value stands that nobody wrote.
+pub(super) const NOWHERE: Range<usize> = 0..0;
+
 impl Default for Domains {
     fn default() -> Self {
         let cache = CacheSettings::default();
         Self {
             sources: vec![Source::Rdap, Source::Dns],
-            timeout: Span(cache.timeout),
-            fresh_for: Span(cache.fresh_for),
-            stale_for: Span(cache.stale_for),
-            providers: None,
+            timeout: Text::from_valid(Span(cache.timeout)),
+            fresh_for: Spanned::new(NOWHERE, Text::from_valid(Span(cache.fresh_for))),
+            stale_for: Spanned::new(NOWHERE, Text::from_valid(Span(cache.stale_for))),
+            providers: cache.providers.iter().cloned().map(Text::from_valid).collect(),
             rdap: RdapSection::default(),
             fastly: FastlySection::default(),
             domainr: DomainrSection::default(),
@@ -290,8 +297,8 @@ impl Default for RdapSection {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PolicySection {
-    pub(super) expiring_within: Span,
-    pub(super) notice_within: Span,
+    pub(super) expiring_within: Text<Span>,
+    pub(super) notice_within: Text<Span>,
     pub(super) on_unknown: OnUnknown,
     pub(super) unverify: bool,
 }
@@ -300,8 +307,8 @@ impl Default for PolicySection {
     fn default() -> Self {
         let policy = Policy::default();
         Self {
-            expiring_within: Span(policy.expiring_within),
-            notice_within: Span(policy.notice_within),
+            expiring_within: Text::from_valid(Span(policy.expiring_within)),
+            notice_within: Text::from_valid(Span(policy.notice_within)),
             on_unknown: OnUnknown::Block,
             unverify: policy.unverify,
         }
@@ -393,6 +400,16 @@ pub(super) enum WebhookFormat {
     Ocsf,
     CloudEvents,
     Risc,
+}
+
+impl From<Format> for WebhookFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Native => Self::Native,
+            Format::Ocsf => Self::Ocsf,
+            Format::CloudEvents => Self::CloudEvents,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]

@@ -116,7 +116,7 @@ impl Site {
             listen: sections.listen.value,
             upstream: upstream.value.0.clone(),
             trusted_proxies: sections.trusted_proxies.iter().map(|network| network.value.0).collect(),
-            timeout: sections.timeout.0,
+            timeout: sections.timeout.value.0,
             admin: admin(sections, origin)?,
             tls: sections.tls.as_ref().map(|tls| Tls { certificate: origin.beside(&tls.certificate), key: origin.beside(&tls.key) }),
             reply,
@@ -136,7 +136,7 @@ fn admin(sections: &Sections, origin: &Origin) -> Result<Option<AdminListener>, 
     Ok(Some(AdminListener { listen: listen.value, token }))
 }
 
-fn reply(sections: &Sections, origin: &Origin) -> Result<Reply, ConfigError> {
+pub(super) fn reply(sections: &Sections, origin: &Origin) -> Result<Reply, ConfigError> {
     let what = "\"refuse\", \"decoy\" or \"observe\"; what each tells a caller is something to choose knowingly";
     let section = sections.reply.as_ref().ok_or_else(|| origin.missing("reply.mode", what))?;
     let mut reply = match section.mode {
@@ -147,8 +147,8 @@ fn reply(sections: &Sections, origin: &Origin) -> Result<Reply, ConfigError> {
     if let Some(domain) = &section.decoy_domain {
         reply = reply.decoy_domain(domain.get_ref()).map_err(|error| origin.at(domain.span(), format!("`reply.decoy_domain`: {error}")))?;
     }
-    if let Some(floor) = section.floor {
-        reply = reply.floor(floor.0);
+    if let Some(floor) = &section.floor {
+        reply = reply.floor(floor.value.0);
     }
     if let Some(url) = &section.support_url {
         reply = reply.support_url(url);
@@ -184,9 +184,7 @@ fn guard(section: &Spanned<GuardSection>, directory: &DirectorySection, origin: 
     if let Some(decode) = &section.decode {
         guard = guard.decode(decode.value.clone());
     }
-    if let Some(bytes) = &section.body_limit {
-        guard = guard.body_limit(bytes.value.0);
-    }
+    guard = guard.body_limit(section.body_limit.value.0);
     if let Some(limit) = &section.limit {
         guard = guard.limit(limit.value);
     }
@@ -210,4 +208,18 @@ fn is_found_by(directory: &DirectorySection, name: sections::Identifies) -> bool
     let is_http = directory.url.as_ref().is_some_and(|url| url.get_ref().starts_with("http"));
     let is_built_in = directory.lookup.is_empty() && matches!(name, sections::Identifies::Email | sections::Identifies::Id);
     is_http || is_built_in || directory.lookup.contains_key(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_that_says_no_more_is_as_the_library_has_it() {
+        let section: GuardSection = toml::from_str("path = '/reset'\ntarget = 'form:email'").unwrap();
+        assert_eq!(section.body_limit.value.0, Guard::new("/reset").unwrap().body_limit);
+        // And is written as it is read.
+        let read: GuardSection = toml::from_str(&toml::to_string(&section).unwrap()).unwrap();
+        assert_eq!(read.body_limit, section.body_limit);
+    }
 }

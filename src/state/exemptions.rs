@@ -1,7 +1,8 @@
 //! Exemptions: given, found, listed and taken back.
 //!
 //! 1. What is given or taken back holds at once for all that share the state: nobody remembers it.
-//! 2. What is over stays for a year after the day it was to end, so that who asks later finds who gave it, why, and who took it back.
+//! 2. Whoever is given another has that one alone: the one before is taken back.
+//! 3. What is over stays for a year after the day it was to end, so that who asks later finds who gave it, why, and who took it back.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -37,6 +38,9 @@ const ALL: &str = select!("ORDER BY given_at DESC, id DESC");
 const GIVE: &str =
     "INSERT INTO gatekeeper_exemptions (id, kind, name, given_at, given_by, reason, ends_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
+const REPLACE: &str = "UPDATE gatekeeper_exemptions SET removed_at = $3, removed_by = $4 \
+     WHERE kind = $1 AND name = $2 AND removed_at IS NULL AND ends_at > $3";
+
 const FORGET: &str = "DELETE FROM gatekeeper_exemptions WHERE ends_at < $1";
 
 const REMOVE: &str =
@@ -57,7 +61,8 @@ struct Row {
 
 impl State {
     /// Gives an exemption as of `now`: from here on, what is known of the account or the domain blocks no reset, until it ends or is
-    /// [taken back](Self::remove_exemption). Each use of it is recorded. All that share the state see it at once.
+    /// [taken back](Self::remove_exemption). Each use of it is recorded. All that share the state see it at once. It takes the place of one that the same account or domain
+    /// has, be that longer or shorter.
     ///
     /// Whether there is such an account is not asked.
     ///
@@ -74,6 +79,11 @@ impl State {
         };
         let failed = || failed("giving an exemption");
         let mut transaction = self.pool.begin().await.map_err(failed())?;
+        with!(in &mut transaction, |connection| {
+            let query = sqlx::query(REPLACE).bind(kind).bind(name).bind(given_at).bind(&exemption.by);
+            query.execute(connection).await.map(drop)
+        })
+        .map_err(failed())?;
         with!(in &mut transaction, |connection| {
             let query = sqlx::query(GIVE).bind(exemption.id.to_string()).bind(kind).bind(name).bind(given_at);
             query.bind(&exemption.by).bind(&exemption.reason).bind(ends_at).execute(connection).await.map(drop)

@@ -103,6 +103,7 @@ impl Round {
             looked: tally.looked,
             asked: tally.asked,
             polled: tally.polled,
+            not_due: before.domains.saturating_sub(tally.looked + before.due + before.leased + before.retried),
             failed: before.failing,
             found: tally.codes,
             unverified: outcome.unverified,

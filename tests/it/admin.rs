@@ -65,11 +65,17 @@ async fn an_address_that_was_verified_again_is_told_by_http() {
     assert_eq!(sidecar.reset("again@again.com").await, 403);
     assert_eq!(
         post(&sidecar, "/verified", &json!({ "email": "AGAIN@again.com" })).await,
-        (200, json!({ "email": "AGAIN@again.com", "baseline": true }))
+        (200, json!({ "email": "AGAIN@again.com", "baseline": true, "verified": true }))
     );
     assert_eq!(sidecar.reset("again@again.com").await, 200);
     assert_eq!(post(&sidecar, "/verified", &json!({ "email": "nobody@again.com" })).await.0, 404);
     assert_eq!(post(&sidecar, "/verified", &json!({ "email": "no address" })).await.0, 404);
+
+    // The application's own flag is not ours to give back.
+    let (status, told) = post(&sidecar, "/verified", &json!({ "email": "unverified@healthy.com" })).await;
+    assert_eq!((status, &told["baseline"], &told["verified"]), (200, &true.into(), &false.into()), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("resets stay blocked until it says so"), "{told}");
+    assert_eq!(sidecar.reset("unverified@healthy.com").await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -200,5 +200,10 @@ async fn the_whole_log_is_shown_and_filtered() {
     ] {
         assert_eq!(show(&filter).lines().count(), count, "{filter:?}");
     }
-    assert_eq!(audit(&["show", "--event", "blocked"], &[place.file()]).status.code(), Some(2));
+    for (filter, known) in [(["--event", "blocked"], "reset_blocked"), (["--reason", "lapsed"], "domain_redemption")] {
+        let output = audit(&[&["show"], &filter[..]].concat(), &[place.file()]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{filter:?}: {told}");
+        assert!(told.contains(filter[1]) && told.contains(known), "what there is instead is named: {told}");
+    }
 }

@@ -120,7 +120,7 @@ async fn a_bad_configuration_is_named_by_file_line_and_key() {
     for (more, said) in [
         ("[policy]\nexpiring_witin = \"7d\"", "gatekeeper.toml:3: `policy`: unknown field `expiring_witin`"),
         ("[policy]\nexpiring_witin = \"7d\"", "did you mean `expiring_within`?"),
-        ("[policy]\nexpiring_within = \"soon\"", "gatekeeper.toml:3: `policy.expiring_within`: `soon` is no duration"),
+        ("[policy]\nexpiring_within = \"soon\"", "gatekeeper.toml:3: `policy.expiring_within`: `soon`: it is no duration"),
         ("[policy]\nunverify = 1", "gatekeeper.toml:3: "),
         ("[polcy]", "did you mean `policy`?"),
         ("[policy]\n[policy]", "gatekeeper.toml:3: "),

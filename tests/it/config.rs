@@ -52,12 +52,62 @@ fn the_effective_configuration_is_printed_without_secrets() {
     assert!(!effective.contains("hunter2") && effective.contains("postgres://app:***@db.internal/state"), "{effective}");
     assert!(!printed.contains("hunter2") && printed.contains("postgres://app:***@db.internal/app"), "{printed}");
     let table: toml::Table = printed.parse().unwrap();
-    assert_eq!(table["policy"]["expiring_within"].as_str(), Some("14days"));
+    assert_eq!(table["policy"]["expiring_within"].as_str(), Some("14d"), "as it was written");
     assert_eq!(table["trusted_proxies"][0].as_str(), Some("10.0.0.0/8"));
     assert_eq!(table["timeout"].as_str(), Some("30s"), "defaults are printed too");
     assert_eq!(table["guard"][0]["target"][1].as_str(), Some("json:/email"));
     // What is printed is a configuration itself.
     assert_eq!(check(&printed, &[]).0, Some(0));
+}
+
+/// INTERFACE §1: the effective configuration, and so also what was left out.
+#[test]
+fn every_setting_in_effect_is_printed_as_it_would_be_written() {
+    let effective = |text: &str, variables: &[(&str, &str)]| {
+        let (exit, printed, told) = check(text, variables);
+        assert_eq!(exit, Some(0), "{told}");
+        assert_eq!(check(&printed, variables).1, printed, "what is printed is a configuration that is the same");
+        printed.parse::<toml::Table>().unwrap()
+    };
+    let text = |table: &toml::Table, section: &str, key: &str| table[section].get(key).map(|value| value.as_str().unwrap().to_owned());
+    let table = effective(SITE, &[]);
+    for (section, key, value) in [
+        ("reply", "floor", "500ms"),
+        ("reply", "decoy_domain", "gatekeeper.invalid"),
+        ("domains", "timeout", "2s"),
+        ("domains", "fresh_for", "1h"),
+        ("domains", "stale_for", "7d"),
+        ("policy", "expiring_within", "7d"),
+        ("policy", "notice_within", "30d"),
+    ] {
+        assert_eq!(text(&table, section, key).as_deref(), Some(value), "{section}.{key}");
+    }
+    assert_eq!(table["guard"][0]["body_limit"].as_str(), Some("64KiB"));
+    assert_eq!(table["domains"]["providers"].as_array().unwrap().len(), 30);
+    assert!(!table["audit"].as_table().unwrap().contains_key("webhook_format"), "nothing is pushed");
+
+    // Only a decoy has made-up addresses and a floor of its own.
+    let refusing = effective(&SITE.replace("decoy", "refuse"), &[]);
+    assert_eq!((text(&refusing, "reply", "floor").as_deref(), text(&refusing, "reply", "decoy_domain")), (Some("0s"), None));
+
+    let said = SITE
+        .replace("mode = \"decoy\"", "mode = \"decoy\"\nfloor = \"1s 500ms\"\ndecoy_domain = \"nomail.example\"")
+        .replace("methods = [\"POST\"]", "body_limit = \"1 MiB\"")
+        + "\n[domains]\nfresh_for = \"90m\"\nstale_for = \"1week\"\nproviders = []\n[state]\nurl = \"sqlite:state.db\"\n\
+          [audit]\nformat = \"ocsf\"\nwebhook = \"https://hooks.example\"\n";
+    let secret = ("GATEKEEPER_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let table = effective(&said, &[secret]);
+    for (section, key, value) in [
+        ("reply", "floor", "1s 500ms"),
+        ("reply", "decoy_domain", "nomail.example"),
+        ("domains", "fresh_for", "90m"),
+        ("domains", "stale_for", "1week"),
+        ("audit", "webhook_format", "ocsf"),
+    ] {
+        assert_eq!(text(&table, section, key).as_deref(), Some(value), "{section}.{key}");
+    }
+    assert_eq!(table["guard"][0]["body_limit"].as_str(), Some("1 MiB"));
+    assert_eq!(table["domains"]["providers"].as_array().unwrap().len(), 0);
 }
 
 #[test]
@@ -101,6 +151,14 @@ fn a_mistake_is_told_with_file_line_and_key() {
         (
             format!("{SITE}\n[state]\nurl = \"sqlite:a\"\nurl_file = \"b\"\n"),
             "gatekeeper.toml:21: `state.url` and `state.url_file` exclude",
+        ),
+        (
+            format!("{SITE}\n[domains]\nfresh_for = \"30m\"\nstale_for = \"10m\"\n"),
+            "gatekeeper.toml:22: `domains.stale_for`, \"10m\", must not be shorter than `domains.fresh_for`, \"30m\"",
+        ),
+        (
+            format!("{SITE}\n[domains]\nfresh_for = \"14d\"\n"),
+            "gatekeeper.toml:21: `domains.stale_for`, \"7d\", must not be shorter than `domains.fresh_for`, \"14d\"",
         ),
         (format!("{SITE}\n[audit]\nformat = \"cef\"\n"), "gatekeeper.toml:21: `audit.format`: unknown variant `cef`"),
         (format!("{SITE}\n[audit]\nemails = \"hidden\"\n"), "gatekeeper.toml:21: `audit.emails`: unknown variant `hidden`"),

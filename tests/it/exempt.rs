@@ -1,6 +1,7 @@
 //! The one way past a block: for an account or a domain, until a day, in SQLite and in PostgreSQL.
 
-use std::process::{Command, Output};
+mod command;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,8 +12,6 @@ use reset_gatekeeper::{
     Exempt, Exemption, ExemptionError, GatekeeperBuilder, GatekeeperLayer, Guard, Limit, NewExemption, RegistrableDomain, Reply, State,
     SweepSettings, Target,
 };
-use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::stage::{NOW, Stage, VERIFIED};
 use crate::state::{Place, promised_of_both};
@@ -24,6 +23,7 @@ promised_of_both! {
     an_exempt_account_passes_and_no_other_on_its_domain,
     what_is_given_or_taken_back_holds_at_once_at_every_replica,
     of_two_exemptions_the_one_that_ends_last_is_used,
+    another_exemption_takes_the_place_of_the_one_before,
     a_lapsed_domain_takes_the_verification_of_an_exempt_address_all_the_same,
     an_exemption_is_for_who_held_the_domain_when_it_was_given,
     a_sweep_goes_on_to_un_verify_what_is_exempt,
@@ -37,7 +37,6 @@ promised_of_both! {
     what_is_over_is_kept_for_a_year,
     only_a_short_and_explained_exemption_is_given,
     only_what_is_in_force_is_taken_back,
-    the_command_gives_lists_and_takes_back,
 }
 
 fn domain(name: &str) -> Exempt {
@@ -155,11 +154,36 @@ async fn of_two_exemptions_the_one_that_ends_last_is_used(place: Place) {
     let give = async |exempt, until| state.exempt(wanted(exempt, until), time(NOW)).await.unwrap();
     let of_domain = give(domain("lapsed.com"), "2026-02-10T00:00:00Z").await;
     let of_account = give(account("a@lapsed.com"), "2026-02-20T00:00:00Z").await;
-    give(domain("lapsed.com"), "2026-02-05T00:00:00Z").await;
     assert_eq!(stage.ask_reset("a@lapsed.com").await, 200);
     assert_eq!(stage.audit.last().exemption, Some(of_account));
     assert_eq!(stage.ask_reset("b@lapsed.com").await, 200);
     assert_eq!(stage.audit.last().exemption, Some(of_domain));
+}
+
+/// So that what was said last is what holds, for as long as it said.
+async fn another_exemption_takes_the_place_of_the_one_before(place: Place) {
+    let state = place.state().await;
+    let stage = stage(state.clone()).await;
+    let of_account = give(&state, account("b@lapsed.com")).await;
+    let first = give(&state, domain("lapsed.com")).await;
+    let (noon, shorter) = (time("2026-02-01T12:00:00Z"), wanted(domain("lapsed.com"), "2026-02-03T00:00:00Z"));
+    let second = state.exempt(NewExemption { by: "mo".to_owned(), ..shorter }, noon).await.unwrap();
+    assert_eq!(state.exemptions(noon).await.unwrap(), [second.clone(), of_account.clone()], "one for each");
+    let kept = state.all_exemptions().await.unwrap();
+    let replaced = kept.iter().find(|kept| kept.exemption == first).unwrap();
+    assert_eq!((replaced.removed_at, replaced.removed_by.as_deref()), (Some(noon), Some("mo")), "who gave the other");
+    stage.clock.advance(2 * DAY);
+    assert_eq!(stage.ask_reset("a@lapsed.com").await, 200);
+    assert_eq!(stage.audit.last().exemption, Some(second));
+    stage.clock.advance(DAY);
+    assert_eq!(stage.ask_reset("a@lapsed.com").await, 403, "the one before doesn't come back");
+    assert_eq!(stage.ask_reset("b@lapsed.com").await, 200, "that of an account is another");
+
+    // One that is over is as it was.
+    let over = state.all_exemptions().await.unwrap();
+    let third = state.exempt(wanted(domain("lapsed.com"), "2026-02-10T00:00:00Z"), time("2026-02-04T00:00:00Z")).await.unwrap();
+    let kept = state.all_exemptions().await.unwrap();
+    assert_eq!((kept[0].exemption.id, &kept[1..]), (third.id, &over[..]));
 }
 
 async fn a_lapsed_domain_takes_the_verification_of_an_exempt_address_all_the_same(place: Place) {
@@ -354,129 +378,4 @@ async fn only_what_is_in_force_is_taken_back(place: Place) {
     assert!(state.remove_exemption(exemption.id, "jo", time("2026-02-09T00:00:00Z")).await.unwrap());
     assert!(!state.remove_exemption(exemption.id, "mo", time("2026-02-09T00:00:00Z")).await.unwrap(), "once is enough");
     assert!(matches!(state.remove_exemption(exemption.id, " ", time(NOW)).await, Err(ExemptionError::Text { .. })));
-}
-
-/// A configuration whose state is at `place`, and a table of accounts.
-struct Office {
-    folder: tempfile::TempDir,
-    user: Option<&'static str>,
-}
-
-impl Office {
-    async fn open(state: &str, lookup: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new().filename(folder.path().join("app.db")).create_if_missing(true);
-        let rows = "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, verified INTEGER, verified_at TEXT);
-            INSERT INTO users VALUES (41, 'a@example.com', 1, NULL), (42, 'b@example.com', 1, NULL), (43, 'b@example.com', 0, NULL)";
-        sqlx::raw_sql(rows).execute(&SqlitePool::connect_with(options).await.unwrap()).await.unwrap();
-        let columns = "SELECT id, email, verified, verified_at FROM users WHERE";
-        let email = format!("email = \"{columns} lower(email) = lower($1)\"");
-        let id = if lookup == "id" { format!("id = \"{columns} id = $1\"") } else { String::new() };
-        let state = if state.is_empty() { String::new() } else { format!("[state]\nurl = \"{state}\"\n") };
-        let text = format!("[directory]\nurl = \"sqlite:app.db\"\n[directory.lookup]\n{email}\n{id}\n{state}");
-        std::fs::write(folder.path().join("gatekeeper.toml"), text).unwrap();
-        Self { folder, user: Some("jo") }
-    }
-
-    async fn exempt(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reset-gatekeeper"));
-        command.arg("exempt").args(arguments).arg("--config").arg(self.folder.path().join("gatekeeper.toml"));
-        command.env_remove("RUST_LOG").env_remove("USER").envs(self.user.map(|user| ("USER", user)));
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-    }
-
-    async fn listed(&self, arguments: &[&str]) -> Vec<Value> {
-        let output = self.exempt(&[&["list", "--json"], arguments].concat()).await;
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-async fn the_command_gives_lists_and_takes_back(place: Place) {
-    let state = place.state().await;
-    let office = Office::open(&place.url(), "id").await;
-    let add = async |arguments: &[&str]| office.exempt(&[&["add", "--reason", "the holder called"], arguments].concat()).await;
-    let ten_days = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(240)).strftime("%Y-%m-%d").to_string();
-    for (whom, end) in [
-        (["--domain", "example.com"], ["--until", &ten_days]),
-        (["--account", "A@example.com"], ["--for", "30d"]),
-        (["--account", "42"], ["--for", "2h"]),
-    ] {
-        let output = add(&[whom, end].concat()).await;
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(said(&output), "");
-    }
-    let listed = office.listed(&[]).await;
-    let names: Vec<_> = listed.iter().map(|one| one["domain"].as_str().or(one["account"].as_str()).unwrap()).collect();
-    assert_eq!(names, ["42", "41", "example.com"]);
-    assert_eq!((&listed[2]["by"], &listed[2]["reason"]), (&"jo".into(), &"the holder called".into()));
-    assert_eq!(listed[2]["until"], format!("{ten_days}T00:00:00Z"));
-    assert_eq!(state.all_exemptions().await.unwrap().len(), 3);
-
-    let id = listed[0]["id"].as_str().unwrap();
-    assert_eq!(office.exempt(&["remove", id, "--by", "mo"]).await.status.code(), Some(0));
-    assert_eq!(office.exempt(&["remove", id]).await.status.code(), Some(1));
-    assert_eq!(office.listed(&[]).await.len(), 2);
-    assert_eq!(office.listed(&["--all"]).await[0]["removed_by"], "mo");
-    let table = office.exempt(&["list", "--all"]).await;
-    let table = String::from_utf8_lossy(&table.stdout);
-    assert!(["domain example.com", "account 41", "by mo", "the holder called"].iter().all(|text| table.contains(text)), "{table}");
-}
-
-#[tokio::test]
-async fn the_command_says_what_it_can_not_do_and_does_nothing() {
-    let office = Office::open("sqlite:state.db", "id").await;
-    let reason = ["--reason", "why"];
-    for (arguments, exit, told) in [
-        (&["--account", "nobody@example.com", "--for", "1d"][..], 1, "there is no account nobody@example.com"),
-        (&["--account", "44", "--for", "1d"], 1, "there is no account 44"),
-        (&["--account", "041", "--for", "1d"], 1, "there is no account 041"),
-        (
-            &["--account", "b@example.com", "--for", "1d"],
-            2,
-            "several accounts have the address b@example.com: say which by its id, of 42, 43",
-        ),
-        (&["--domain", "com", "--for", "1d"], 2, "no registrable domain"),
-        (&["--domain", "example.com", "--for", "91d"], 2, "more than 90 days"),
-        (&["--domain", "example.com", "--until", "2020-01-01"], 2, "over already"),
-        (&["--domain", "example.com", "--until", "tomorrow"], 2, "invalid value"),
-        (&["--domain", "example.com"], 2, "--until"),
-        (&["--for", "1d"], 2, "--domain"),
-        (&["--domain", "example.com", "--account", "41", "--for", "1d"], 2, "cannot be used with"),
-        (&["--domain", "example.com", "--for", "1d", "--until", "2020-01-01"], 2, "cannot be used with"),
-        (&["--domain", "example.com", "--for", "1d", "--by", ""], 2, "the name of who does it is missing"),
-    ] {
-        let output = office.exempt(&[&["add"], &reason[..], arguments].concat()).await;
-        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {output:?}");
-        assert!(said(&output).contains(told), "{arguments:?}: {}", said(&output));
-        assert_eq!(output.stdout, b"");
-    }
-    assert_eq!(office.exempt(&["remove", "42"]).await.status.code(), Some(2));
-    assert_eq!(office.listed(&["--all"]).await, [] as [Value; 0]);
-
-    let output = office.exempt(&["add", "--domain", "a@mail.Example.com", "--for", "1d", "--reason", "why"]).await;
-    assert!(said(&output).contains("the registrable domain of a@mail.Example.com is example.com"), "{output:?}");
-    let output = office.exempt(&["add", "--domain", "gmail.com", "--for", "1d", "--reason", "why"]).await;
-    assert!(output.status.success() && said(&output).contains("mailbox provider"), "{output:?}");
-
-    let nameless = Office { user: None, ..office };
-    let output = nameless.exempt(&["add", "--domain", "example.com", "--for", "1d", "--reason", "why"]).await;
-    assert!(output.status.code() == Some(2) && said(&output).contains("--by"), "{output:?}");
-    let stateless = Office::open("", "id").await;
-    let output = stateless.exempt(&["list"]).await;
-    assert!(output.status.code() == Some(2) && said(&output).contains("`state.url` is missing"), "{output:?}");
-}
-
-#[tokio::test]
-async fn where_no_account_is_found_by_its_id_the_command_takes_the_id_and_says_so() {
-    let office = Office::open("sqlite:state.db", "").await;
-    let output = office.exempt(&["add", "--account", "43", "--for", "1d", "--reason", "why"]).await;
-    assert!(output.status.success() && said(&output).contains("whether there is one is not known"), "{output:?}");
-    assert_eq!(office.listed(&[]).await[0]["account"], "43");
-    let output = office.exempt(&["add", "--account", "c@example.com", "--for", "1d", "--reason", "why"]).await;
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

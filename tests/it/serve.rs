@@ -233,7 +233,13 @@ async fn without_a_query_an_un_verification_is_kept_in_the_state() {
 
     let output = place.run(&["verified", "LAPSED@lapsed.com"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "LAPSED@lapsed.com is verified as of now\n");
     assert_eq!(sidecar.reset("lapsed@lapsed.com").await, 200);
+    let output = place.run(&["verified", "unverified@healthy.com"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("the directory itself says that it is not: resets stay blocked until it says so"), "{told}");
+    assert_eq!(sidecar.reset("unverified@healthy.com").await, 403);
     assert_eq!(place.run(&["verified", "nobody@lapsed.com"]).await.status.code(), Some(1));
     assert_eq!(place.run(&["verified", "no address"]).await.status.code(), Some(2));
 }

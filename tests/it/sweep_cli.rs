@@ -146,6 +146,7 @@ async fn a_second_sweep_asks_nothing() {
     let asked = yard.registry.all_questions();
     let output = yard.sweep(&["--json"]).await;
     assert_eq!((output.status.code(), &summary(&output)["looked"]), (Some(0), &0.into()), "{output:?}");
+    assert_eq!(summary(&output)["not_due"], 1, "{output:?}");
     assert_eq!(yard.registry.all_questions(), asked);
     // Without a state, nobody remembers.
     yard.configure("", "");
@@ -176,6 +177,7 @@ async fn a_dry_run_lists_who_would_be_un_verified_and_un_verifies_nobody() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[1]["looked"], &lines[1]["not_due"]), (&2.into(), &0.into()));
     let row = serde_json::json!({"account": "2", "email": "bad@lapsed.com", "domain": "lapsed.com", "reason": "domain_redemption"});
     assert_eq!((&lines[0], &lines[1]["would_unverify"], &lines[1]["unverified"]), (&row, &1.into(), &0.into()));
     assert_eq!(yard.verified().await.len(), 2);
@@ -185,6 +187,13 @@ async fn a_dry_run_lists_who_would_be_un_verified_and_un_verifies_nobody() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.lines().any(|line| line.contains("bad@lapsed.com") && line.contains("domain_redemption")), "{printed}");
     assert!(!printed.contains("good@healthy.com"), "{printed}");
+    let row = |name: &str| printed.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim).map(str::to_owned);
+    let [looked, not_due] = ["domains looked at", "domains not due yet, judged as last seen"].map(row);
+    assert_eq!(
+        (looked.as_deref(), not_due.as_deref()),
+        (Some("0"), Some("2")),
+        "why somebody is listed although nothing was looked at: {printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+use reset_gatekeeper::Reason;
 use reset_gatekeeper::audit::{EmailKey, Emails, Event, log_files, native};
 use reset_gatekeeper::config::AUDIT_KEY;
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub(crate) struct Show {
     #[arg(long, value_parser = PossibleValuesParser::new(EVENTS))]
     event: Option<String>,
     /// Only records with this reason code among others
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = PossibleValuesParser::new(Reason::ALL.iter().map(|reason| reason.as_str())))]
     reason: Option<String>,
     /// Only the record that a blocked caller was given this reference to
     #[arg(long, value_name = "ID")]
