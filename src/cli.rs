@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod exempt;
 pub(crate) mod generate;
 pub(crate) mod progress;
+mod reload;
 pub(crate) mod serve;
 mod signals;
 mod sources;
@@ -43,19 +44,23 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// The configuration of `file` and of the environment.
+/// The configuration of `file` and of the environment. Warns of passwords in it.
 pub(crate) fn configuration(file: Option<&Path>) -> Result<Config, ConfigError> {
-    configuration_with(file, std::iter::empty())
+    let config = overridden(file, std::iter::empty())?;
+    warn_of_secrets(&config);
+    Ok(config)
 }
 
-/// The same, with flags over it.
-pub(crate) fn configuration_with(file: Option<&Path>, flags: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+/// The same, with flags over it, and without a warning.
+fn overridden(file: Option<&Path>, flags: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::read(file, variables.chain(flags))?;
+    Config::read(file, variables.chain(flags))
+}
+
+fn warn_of_secrets(config: &Config) {
     for key in config.secrets() {
         eprintln!("reset-gatekeeper: warning: `{key}` holds a password; its place is the environment, or a file that `{key}_file` names");
     }
-    Ok(config)
 }
 
 /// Runs a command that waits for others more than it works.

@@ -6,6 +6,7 @@
 
 mod audit;
 mod domains;
+mod fixed;
 mod layers;
 mod sections;
 mod site;
@@ -28,6 +29,7 @@ use crate::policy::{OnUnknown, Policy};
 
 pub use self::audit::{AUDIT_KEY, AuditSettings};
 pub use self::domains::{Endpoint, Nameserver, SourceSettings};
+pub use self::fixed::Fixed;
 pub use self::site::{AdminListener, Site, Tls};
 pub use self::stores::{DirectorySettings, StateStore, Store, Stores};
 

@@ -95,6 +95,18 @@ impl GatekeeperLayer {
         self
     }
 
+    /// A layer of the same gatekeeper with another reply and other guards, to take the place of this one while it serves.
+    ///
+    /// A guard whose path, methods and [limit](Guard::limit) are as they were goes on counting where it is: nobody has more requests for it.
+    #[must_use]
+    pub fn reloaded(&self, reply: Reply, guards: impl IntoIterator<Item = Guard>) -> Self {
+        let Settings { gatekeeper, guards: former, is_around_router, .. } = &*self.settings;
+        let mut former = former.all();
+        let settings = Settings { gatekeeper: gatekeeper.clone(), reply, guards: Guards::default(), is_around_router: *is_around_router };
+        let layer = Self { settings: Arc::new(settings) };
+        guards.into_iter().map(|guard| guard.counting_on(&mut former)).fold(layer, Self::guard)
+    }
+
     /// Says that nothing has read the path before this layer: it is around the router, not a layer of it such as axum's `Router::layer` takes.
     ///
     /// Only then can a [decoy](Reply::decoy) put another name into the path. Else a handler would be given the blocked one all the same, so a blocked request whose account

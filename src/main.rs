@@ -19,6 +19,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Guard a web application: a reverse proxy in front of it
+    ///
+    /// SIGTERM and SIGINT stop it once what is under way is answered. SIGHUP has it open its audit log again, and read its configuration again: guards, reply, upstream, timeout, trusted proxies
+    /// and certificate change while it serves. Where anything else changed, or the configuration is wrong, nothing changes, and a line says why.
     Serve(cli::serve::Serve),
     /// Check live how the domains of e-mail addresses stand, and whether a reset would be allowed
     Check(cli::check::Check),

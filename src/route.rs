@@ -184,6 +184,15 @@ impl Guard {
         self.identifies != Identifies::Email
     }
 
+    /// Goes on with the counter of the first of `former` that has the same path, methods and limit, and takes that one out of them.
+    pub(crate) fn counting_on(mut self, former: &mut Vec<Self>) -> Self {
+        let is_same = |one: &Self| one.pattern.text == self.pattern.text && one.methods == self.methods && one.limit == self.limit;
+        if let Some(at) = former.iter().position(is_same) {
+            self.counter = former.remove(at).counter;
+        }
+        self
+    }
+
     fn covers_a_safe_method(&self) -> bool {
         self.methods.as_ref().is_some_and(|methods| methods.iter().any(is_safe))
     }
@@ -241,7 +250,7 @@ pub(crate) struct Guards {
 
 impl Guards {
     pub(crate) fn push(&mut self, mut guard: Guard, clock: Arc<dyn Clock>) {
-        guard.counter = guard.limit.map(|limit| Counter::new(limit, clock));
+        guard.counter = guard.counter.or_else(|| guard.limit.map(|limit| Counter::new(limit, clock)));
         self.cover_a_safe_method |= guard.covers_a_safe_method();
         let at = self.guards.len();
         let first = first_segment(&guard.pattern.text);
@@ -251,6 +260,11 @@ impl Guards {
             self.by_first_segment.entry(first.to_owned()).or_insert_with(|| self.with_any_first_segment.clone()).push(at);
         }
         self.guards.push(guard);
+    }
+
+    /// All of them, with what they have counted.
+    pub(crate) fn all(&self) -> Vec<Guard> {
+        self.guards.clone()
     }
 
     /// Decides, without allocating for a path in plain spelling, whether the request has to be looked at.

@@ -11,16 +11,17 @@ use futures_util::future::join;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reset_gatekeeper::admin::Admin;
 use reset_gatekeeper::config::{AdminListener, Config};
-use reset_gatekeeper::proxy::{Proxy, Server, Tls, Upstream, systemd};
-use reset_gatekeeper::{Gatekeeper, GatekeeperLayer, Sweeping, metrics};
+use reset_gatekeeper::proxy::{Server, systemd};
+use reset_gatekeeper::{Gatekeeper, Sweeping, metrics};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tower_layer::Layer;
 
+use super::reload::{Front, Source};
 use super::signals::{Hangups, Signals};
 use super::sources::sources;
 use super::stores::{audit_log, builder, directory, last_head_kept, state};
-use super::{Failure, configuration_with};
+use super::{Failure, warn_of_secrets};
 
 /// How often what was timed is put into its histograms, so that it takes no room for long.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -44,18 +45,20 @@ impl Serve {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
     }
 
-    /// Serves until SIGTERM or SIGINT, and then finishes what is under way. At SIGHUP it opens its audit log again.
+    /// Serves until SIGTERM or SIGINT, and then finishes what is under way. At SIGHUP it opens its audit log again, and reads its configuration again.
     async fn serve(self) -> Result<ExitCode, Failure> {
         let flags = [("--listen", self.listen), ("--upstream", self.upstream)];
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        let config = configuration_with(Some(&self.config), flags)?;
+        let source = Source { file: self.config, flags: flags.collect() };
+        let config = source.read()?;
+        warn_of_secrets(&config);
         let site = config.site()?;
         // Before anything is built that counts into it.
         let metrics = site.admin.as_ref().map(|_| recorder()).transpose()?;
         let webhook = config.webhook()?;
         let state = state(&site.stores).await?;
         let (audit, keeping_heads) = audit_log(&config, &site.stores, state.clone()).await?;
-        let reopening = Hangups::open()?.reopen(audit.clone());
+        let hangups = Hangups::open()?;
         let delivering = webhook.map(|webhook| webhook.start(&site.stores.audit, audit.heads(), state.clone())).transpose()?;
         // Whatever it needs is opened, so that what is wrong with it shows before the port opens.
         let directory = Arc::new(directory(&config, &site.stores, state.clone()).await?);
@@ -63,15 +66,10 @@ impl Serve {
         if config.sweep().is_some() {
             builder = builder.state(state);
         }
-        let gatekeeper = builder.domains(sources(&config, true).await?).audit(audit).build()?;
-        let layer = GatekeeperLayer::new(gatekeeper.clone(), site.reply.clone()).around_router();
-        let layer = site.guards.iter().cloned().fold(layer, GatekeeperLayer::guard);
+        let gatekeeper = builder.domains(sources(&config, true).await?).audit(audit.clone()).build()?;
         eprintln!("reset-gatekeeper: {}", site.summary());
-        let proxy = Proxy::new(Upstream::new(site.upstream.clone()).timeout(site.timeout))?;
-        let mut server = Server::new().trusted_proxies(site.trusted_proxies.iter().copied());
-        if let Some(tls) = &site.tls {
-            server = server.tls(Tls::from_files(&tls.certificate, &tls.key)?);
-        }
+        let front = Front::new(&config, site.clone(), gatekeeper.clone())?;
+        let (replacing, current) = watch::channel(front.current()?);
         let (mut first, mut any, mut second) = (Signals::open()?, Signals::open()?, Signals::open()?);
         let listener = match systemd::listener()? {
             Some(listener) => listener,
@@ -107,16 +105,16 @@ impl Serve {
             }
         };
         tokio::select! {
-            _ = join(server.run(listener, layer.layer(proxy), stopped), swept) => {}
+            _ = join(Server::run_current(listener, current, stopped), swept) => {}
             () = second.second() => {}
-            () = reopening => {}
+            () = front.reloaded(hangups, audit, source, replacing) => {}
         }
         if let Some(admin) = admin {
             admin.abort();
             drop(admin.await);
         }
         // The log closes with the last of what uses it, and then its last head is kept.
-        drop((layer, delivering));
+        drop(delivering);
         last_head_kept(keeping_heads).await;
         Ok(ExitCode::SUCCESS)
     }

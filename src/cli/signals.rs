@@ -1,8 +1,7 @@
-//! The signals that end a command that runs for long, SIGTERM and SIGINT, and SIGHUP, by which who moved its log tells it so.
+//! The signals that end a command that runs for long, SIGTERM and SIGINT, and SIGHUP, by which who moved its log or changed its configuration tells it so.
 
 use std::io;
 
-use reset_gatekeeper::audit::JsonLines;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals from when it was opened on.
@@ -39,15 +38,8 @@ impl Hangups {
         signal(SignalKind::hangup()).map(Self)
     }
 
-    /// Has `log` go over to the file that is at its path, each time.
-    pub(super) async fn reopen(mut self, log: JsonLines) {
-        while self.0.recv().await.is_some() {
-            match log.reopen().await {
-                Ok(()) => tracing::info!("the audit log was opened again"),
-                // The next record tries again.
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the audit log can't be opened again"),
-            }
-        }
-        std::future::pending().await
+    /// Waits for the next. Several that come meanwhile are one. Says whether any can come.
+    pub(super) async fn next(&mut self) -> bool {
+        self.0.recv().await.is_some()
     }
 }

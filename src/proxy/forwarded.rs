@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -19,25 +19,31 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 pub(super) struct Peer {
     address: IpAddr,
     scheme: &'static str,
-    trusted: std::sync::Arc<[IpNet]>,
+    trusted: Arc<[IpNet]>,
     is_trusted: bool,
     x_forwarded_for: Option<HeaderValue>,
     /// The last `Host` and what goes with it: on one connection it seldom changes.
-    recent: Mutex<Option<Recent>>,
+    recent: Option<Recent>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Recent {
     host: HeaderValue,
     forwarded: HeaderValue,
 }
 
 impl Peer {
-    pub(super) fn new(address: IpAddr, scheme: &'static str, trusted: std::sync::Arc<[IpNet]>) -> Self {
+    pub(super) fn new(address: IpAddr, scheme: &'static str, trusted: Arc<[IpNet]>) -> Self {
         let address = address.to_canonical();
         let is_trusted = is_trusted(&trusted, address);
         let x_forwarded_for = HeaderValue::try_from(address.to_string()).ok();
-        Self { address, scheme, trusted, is_trusted, x_forwarded_for, recent: Mutex::new(None) }
+        Self { address, scheme, trusted, is_trusted, x_forwarded_for, recent: None }
+    }
+
+    /// Believes these networks from now on.
+    pub(super) fn trust(&mut self, trusted: Arc<[IpNet]>) {
+        self.is_trusted = is_trusted(&trusted, self.address);
+        self.trusted = trusted;
     }
 
     pub(super) const fn is_trusted(&self) -> bool {
@@ -45,11 +51,11 @@ impl Peer {
     }
 
     pub(super) fn has_named(&self, host: &HeaderValue) -> bool {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|recent| recent.host == host)
+        self.recent.as_ref().is_some_and(|recent| recent.host == host)
     }
 
     /// Tells the application where the request came from, and us who the client is. Headers not to be believed have been removed before.
-    pub(super) fn describe(&self, headers: &mut HeaderMap) -> IpAddr {
+    pub(super) fn describe(&mut self, headers: &mut HeaderMap) -> IpAddr {
         let host = headers.get(HOST).cloned();
         headers.reserve(4);
         if self.is_trusted {
@@ -68,14 +74,13 @@ impl Peer {
         self.address
     }
 
-    fn own_element(&self, host: Option<&HeaderValue>) -> Option<HeaderValue> {
+    fn own_element(&mut self, host: Option<&HeaderValue>) -> Option<HeaderValue> {
         let host = host?;
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(recent) = recent.as_ref().filter(|recent| recent.host == host) {
+        if let Some(recent) = self.recent.as_ref().filter(|recent| recent.host == host) {
             return Some(recent.forwarded.clone());
         }
         let forwarded = HeaderValue::try_from(self.element(host.to_str().ok())).ok()?;
-        *recent = Some(Recent { host: host.clone(), forwarded: forwarded.clone() });
+        self.recent = Some(Recent { host: host.clone(), forwarded: forwarded.clone() });
         Some(forwarded)
     }
 

@@ -1,7 +1,9 @@
 //! What happens to a request before any service sees it, so that all see what the application will.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,11 +11,14 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
+use ipnet::IpNet;
 use pin_project_lite::pin_project;
+use tokio::sync::watch;
 use tower_service::Service;
 
 use super::forwarded::Peer;
 use super::headers::{self, Present};
+use super::server::Server;
 use super::target;
 use super::upgrade::{Closing, restrict_wish};
 use crate::audit::Client;
@@ -22,23 +27,50 @@ use crate::reply::Answer;
 
 /// One connection's service.
 pub(super) struct Inbound<S> {
-    service: TowerToHyperService<S>,
-    peer: Peer,
+    /// Never held for longer than it takes to hand a request on.
+    serving: Mutex<Serving<S>>,
     closing: Closing,
 }
 
-impl<S> Inbound<S> {
-    pub(super) fn new(service: S, peer: Peer, closing: Closing) -> Self {
-        Self { service: TowerToHyperService::new(service), peer, closing }
+/// By what a connection is served.
+struct Serving<S> {
+    current: watch::Receiver<(Server, S)>,
+    service: TowerToHyperService<S>,
+    peer: Peer,
+}
+
+impl<S: Clone> Inbound<S> {
+    /// A service for a connection from `address`, which serves each request by what is `current` then.
+    pub(super) fn new(mut current: watch::Receiver<(Server, S)>, address: IpAddr, scheme: &'static str, closing: Closing) -> Self {
+        let (trusted, service) = latest(&mut current);
+        let serving = Serving { current, service, peer: Peer::new(address, scheme, trusted) };
+        Self { serving: Mutex::new(serving), closing }
+    }
+}
+
+fn latest<S: Clone>(current: &mut watch::Receiver<(Server, S)>) -> (Arc<[IpNet]>, TowerToHyperService<S>) {
+    let (server, service) = &*current.borrow_and_update();
+    (Arc::clone(&server.trusted), TowerToHyperService::new(service.clone()))
+}
+
+impl<S: Clone> Serving<S> {
+    /// Goes over to what is current. Where that is what it was, this reads one number.
+    fn renew(&mut self) {
+        // Where nobody is left who could change it, that is an error, and whether it was changed before isn't told.
+        if self.current.has_changed().unwrap_or(true) {
+            let (trusted, service) = latest(&mut self.current);
+            self.service = service;
+            self.peer.trust(trusted);
+        }
     }
 
     /// Makes of a request what the application may see, or tells why it may see none of it.
-    fn admit<B: Body>(&self, request: &mut Request<B>) -> Result<(), Answer> {
+    fn admit<B: Body>(&mut self, request: &mut Request<B>, closing: &Closing) -> Result<(), Answer> {
         let has_body = !request.body().is_end_stream();
         let present = Present::of(request.headers());
         target::check(request, present, |host| self.peer.has_named(host))?;
         if present.upgrade {
-            restrict_wish(request, has_body, &self.closing);
+            restrict_wish(request, has_body, closing);
         }
         headers::clean_request(request.headers_mut(), present, self.peer.is_trusted());
         let client = self.peer.describe(request.headers_mut());
@@ -56,8 +88,10 @@ where
     type Future = InboundFuture<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let kind = match self.admit(&mut request) {
-            Ok(()) => Kind::Admitted { inner: self.service.call(request) },
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.renew();
+        let kind = match serving.admit(&mut request, &self.closing) {
+            Ok(()) => Kind::Admitted { inner: serving.service.call(request) },
             Err(answer) => Kind::Refused { response: Some(refused(answer, &request)) },
         };
         InboundFuture { kind }

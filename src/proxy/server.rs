@@ -23,7 +23,6 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::BoxError;
-use super::forwarded::Peer;
 use super::inbound::Inbound;
 use super::io::Io;
 use super::tls::Tls;
@@ -117,7 +116,7 @@ impl Limits {
 /// (RFC 9112 §6.3).
 #[derive(Debug, Clone, Default)]
 pub struct Server {
-    trusted: Vec<IpNet>,
+    pub(super) trusted: Arc<[IpNet]>,
     limits: Limits,
     tls: Option<Tls>,
 }
@@ -155,22 +154,38 @@ impl Server {
     /// Dropped before, it ends every connection at once, answers under way included.
     pub async fn run<S, R>(self, listener: TcpListener, service: S, shutdown: impl Future<Output = ()>)
     where
-        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError> + 'static,
         R: Body<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
     {
-        let limits = self.limits;
+        let (_unchanging, current) = watch::channel((self, service));
+        Self::run_current(listener, current, shutdown).await;
+    }
+
+    /// As [`run`](Self::run), with what is `current`: a server and its service that can be replaced while they serve.
+    ///
+    /// A request is served wholly by what is current when its head has been read, also on a connection that is older; what is under way by then is finished as it began,
+    /// tunnels included. A connection is accepted with the certificate that is current. The [limits](Self::limits) are those of the beginning.
+    pub async fn run_current<S, R>(listener: TcpListener, current: watch::Receiver<(Self, S)>, shutdown: impl Future<Output = ()>)
+    where
+        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError> + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let limits = current.borrow().0.limits;
         let places = Arc::new(Semaphore::new(limits.connections as usize));
         let (close, closing) = watch::channel(false);
         let graceful = GracefulShutdown::new();
-        let desk = Arc::new(Desk::new(self, Closing(closing)));
+        let desk = Arc::new(Desk::new(limits, Closing(closing)));
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         while let Either::Right((accepted, _)) = select(shutdown.as_mut(), pin!(accept(&listener, &places))).await {
             while connections.try_join_next().is_some() {}
-            connections.spawn(Arc::clone(&desk).serve(accepted, service.clone(), graceful.watcher()));
+            connections.spawn(Arc::clone(&desk).serve(accepted, current.clone(), graceful.watcher()));
         }
 
         drop(listener);
@@ -220,15 +235,12 @@ fn is_of_connection(error: &io::Error) -> bool {
 /// What all connections have in common.
 struct Desk {
     http: auto::Builder<TokioExecutor>,
-    trusted: Arc<[IpNet]>,
     limits: Limits,
-    tls: Option<Tls>,
     closing: Closing,
 }
 
 impl Desk {
-    fn new(server: Server, closing: Closing) -> Self {
-        let Server { trusted, limits, tls } = server;
+    fn new(limits: Limits, closing: Closing) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -240,12 +252,12 @@ impl Desk {
             .keep_alive_interval(PING_INTERVAL)
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(limits.header_bytes);
-        Self { http, trusted: trusted.into(), limits, tls, closing }
+        Self { http, limits, closing }
     }
 
-    async fn serve<S, R>(self: Arc<Self>, accepted: Accepted, service: S, watcher: Watcher)
+    async fn serve<S, R>(self: Arc<Self>, accepted: Accepted, current: watch::Receiver<(Server, S)>, watcher: Watcher)
     where
-        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError> + 'static,
         R: Body<Data = Bytes> + Send + 'static,
@@ -255,24 +267,21 @@ impl Desk {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection can't be set up");
         }
-        let Some(tls) = &self.tls else {
-            return self.serve_stream(stream, Inbound::new(service, self.peer(peer), self.closing.clone()), place, watcher).await;
+        let tls = current.borrow().0.tls.clone();
+        let inbound = |scheme| Inbound::new(current, peer.ip(), scheme, self.closing.clone());
+        let Some(tls) = tls else {
+            return self.serve_stream(stream, inbound("http"), place, watcher).await;
         };
         match tokio::time::timeout(self.limits.header_timeout, tls.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_stream(stream, Inbound::new(service, self.peer(peer), self.closing.clone()), place, watcher).await,
+            Ok(Ok(stream)) => self.serve_stream(stream, inbound("https"), place, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    fn peer(&self, address: SocketAddr) -> Peer {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        Peer::new(address.ip(), scheme, Arc::clone(&self.trusted))
-    }
-
     async fn serve_stream<T, S, R>(&self, stream: T, service: Inbound<S>, place: OwnedSemaphorePermit, watcher: Watcher)
     where
-        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError> + 'static,
         R: Body<Data = Bytes> + Send + 'static,

@@ -39,6 +39,7 @@ mod proxy;
 mod queries;
 mod rdap;
 mod reading;
+mod reload;
 mod remembered;
 mod replay;
 mod replicas;

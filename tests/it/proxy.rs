@@ -5,5 +5,5 @@ mod framing;
 mod limits;
 mod origin;
 mod protocols;
-mod scene;
+pub(crate) mod scene;
 mod tunnels;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::dice::Dice;
 use crate::model::{Flag, LINGERS_LONG, Truth, Weather};
 use crate::population::{DAY, Lot, now};
+use crate::replica::Replica;
 use crate::world::{Mode, World};
 
 /// A second longer than a failure is remembered or a server left alone, where a question that fails does so at once.
@@ -142,12 +143,25 @@ async fn set(world: &World, domain: usize, flag: Flag) {
     world.ledger.count("change", format!("accounts of a domain {flag:?}").to_lowercase());
 }
 
-/// Moves the log of the sidecar that runs throughout.
-pub(crate) async fn logs(world: Arc<World>, mut dice: Dice) {
-    while world.pause(dice.between(10.0, 120.0)).await {
-        world.replicas[0].move_log().await;
-        world.ledger.count("sidecar", "log moved, SIGHUP");
+/// Moves the log of the sidecar that runs throughout, or changes its configuration.
+pub(crate) async fn hangups(world: Arc<World>, mut dice: Dice) {
+    while world.pause(dice.between(5.0, 60.0)).await {
+        hang_up(&world, &world.replicas[0], &mut dice).await;
     }
+}
+
+async fn hang_up(world: &World, replica: &Replica, dice: &mut Dice) {
+    if dice.chance(0.5) {
+        replica.move_log().await;
+        world.ledger.count("sidecar", "log moved, SIGHUP");
+    } else {
+        let mode = mode(dice);
+        world.reload(replica, mode, dice).await;
+    }
+}
+
+fn mode(dice: &mut Dice) -> Mode {
+    if dice.chance(0.5) { Mode::Refuse } else { Mode::Decoy }
 }
 
 /// Stops and starts one sidecar again and again, by another configuration each time.
@@ -156,8 +170,7 @@ pub(crate) async fn restarts(world: Arc<World>, replica: usize, mut dice: Dice) 
     while world.pause(dice.between(8.0, 60.0)).await {
         match dice.below(4) {
             0 => {
-                replica.move_log().await;
-                world.ledger.count("sidecar", "log moved, SIGHUP");
+                hang_up(&world, replica, &mut dice).await;
                 continue;
             }
             1 => {
@@ -172,7 +185,6 @@ pub(crate) async fn restarts(world: Arc<World>, replica: usize, mut dice: Dice) 
                 }
             }
         }
-        let mode = if dice.chance(0.5) { Mode::Refuse } else { Mode::Decoy };
-        world.start(replica, mode).await;
+        world.start(replica, mode(&mut dice)).await;
     }
 }

@@ -124,7 +124,7 @@ async fn endure(world: &Arc<World>, site: &Arc<Site>, length: Duration, seed: u6
         callers.spawn(slow::leave_open(Arc::clone(world), dice(1_400 + number)));
     }
     fates.spawn(fate::weather(Arc::clone(world), dice(2_000)));
-    fates.spawn(fate::logs(Arc::clone(world), dice(2_001)));
+    fates.spawn(fate::hangups(Arc::clone(world), dice(2_001)));
     for replica in 1..world.replicas.len() {
         fates.spawn(fate::restarts(Arc::clone(world), replica, dice(2_100 + replica as u64)));
     }

@@ -38,7 +38,13 @@ impl Replica {
         let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
         let told_before = file.metadata().unwrap().len() as usize;
         let mut command = Command::new(PROGRAM);
-        command.arg("serve").arg("--config").arg(self.configuration()).env("RUST_LOG", "error").stdout(Stdio::null()).stderr(file);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.configuration())
+            .env("RUST_LOG", "error,reset_gatekeeper::cli::reload=warn")
+            .stdout(Stdio::null())
+            .stderr(file);
         let mut child = command.spawn().unwrap();
         loop {
             let text = std::fs::read_to_string(&log).unwrap();
@@ -102,6 +108,27 @@ impl Replica {
         let id = self.running.lock().unwrap().as_ref().map(|running| running.child.id());
         signal(id.expect("it runs"), "-HUP");
         while !self.log().exists() {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Has it go over to this configuration, and waits until it has.
+    pub(crate) async fn reload(&self, configuration: &str) {
+        let log = self.folder.join("serve.log");
+        let told_before = std::fs::metadata(&log).unwrap().len() as usize;
+        // Whole, whenever it is read.
+        let new = self.folder.join("gatekeeper.toml.new");
+        std::fs::write(&new, configuration).unwrap();
+        std::fs::rename(new, self.configuration()).unwrap();
+        let id = self.running.lock().unwrap().as_ref().map(|running| running.child.id());
+        signal(id.expect("it runs"), "-HUP");
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let told = &text[told_before..];
+            assert!(!told.contains("not reloaded"), "a harmless change is not taken: {told}");
+            if told.contains("reset-gatekeeper: reloaded: ") {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }

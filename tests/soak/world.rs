@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::application;
+use crate::dice::Dice;
 use crate::front::Front;
 use crate::ledger::{Arrival, Ledger, Told, Who};
 use crate::model::{
@@ -103,14 +104,21 @@ impl World {
 
     /// Starts a sidecar, as often as it takes.
     pub(crate) async fn start(&self, replica: &Replica, mode: Mode) {
-        while !replica.start(&self.configuration(mode)).await {
+        while !replica.start(&self.configuration(mode, 30, "")).await {
             self.ledger.count("sidecar", "did not start, since the database kept it waiting");
         }
         self.ledger.count("sidecar", format!("started to {mode:?}").to_lowercase());
     }
 
+    /// Has a sidecar go over to another configuration that nobody is judged by.
+    pub(crate) async fn reload(&self, replica: &Replica, mode: Mode, dice: &mut Dice) {
+        let more = ["", "[[guard]]\npath = \"/elsewhere/{name}\"\ntarget = \"path:name\"\n"][dice.below(2)];
+        replica.reload(&self.configuration(mode, 30 + dice.below(10), more)).await;
+        self.ledger.count("sidecar", format!("reloaded to {mode:?}").to_lowercase());
+    }
+
     /// A sidecar's `gatekeeper.toml`.
-    fn configuration(&self, mode: Mode) -> String {
+    fn configuration(&self, mode: Mode, application_timeout: usize, more: &str) -> String {
         let (mode, floor) = match mode {
             Mode::Refuse => ("refuse", "0s"),
             Mode::Decoy => ("decoy", "20ms"),
@@ -122,6 +130,7 @@ impl World {
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 upstream = "{upstream}"
+timeout = "{application_timeout}s"
 [reply]
 mode = "{mode}"
 floor = "{floor}"
@@ -132,7 +141,7 @@ target = ["form:email", "json:/email", "query:email"]
 path = "/confirm"
 methods = ["PUT"]
 target = "form:email"
-[directory]
+{more}[directory]
 url = "{database}"
 unverify = "UPDATE users SET verified = false WHERE id = $1"
 [directory.lookup]

@@ -173,7 +173,7 @@ impl Front {
 
     pub(crate) async fn serving<S, R>(server: Server, service: S) -> Self
     where
-        S: tower::Service<http::Request<Incoming>, Response = http::Response<R>> + Clone + Send + 'static,
+        S: tower::Service<http::Request<Incoming>, Response = http::Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<tower::BoxError> + 'static,
         R: http_body::Body<Data = bytes::Bytes> + Send + 'static,
