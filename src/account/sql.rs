@@ -109,8 +109,11 @@ where
     }))
 }
 
-/// Where each of the wanted columns stands, and in what form.
-fn places<C>(columns: &[C]) -> Result<[(usize, <C::Database as Reads>::Form); 4], sqlx::Error>
+/// Where a column stands, and in what form.
+type Place<DB> = (usize, <DB as Reads>::Form);
+
+/// Those of the wanted columns.
+fn places<C>(columns: &[C]) -> Result<[Place<C::Database>; 4], sqlx::Error>
 where
     C: Column,
     C::Database: Reads,
