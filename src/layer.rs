@@ -97,14 +97,22 @@ impl GatekeeperLayer {
 
     /// A layer of the same gatekeeper with another reply and other guards, to take the place of this one while it serves.
     ///
-    /// A guard whose path, methods and [limit](Guard::limit) are as they were goes on counting where it is: nobody has more requests for it.
+    /// A guard whose path, methods and [limit](Guard::limit) are as they were goes on counting where it is: nobody has more requests for it. Of several such, each goes
+    /// on with that which names accounts alike.
     #[must_use]
     pub fn reloaded(&self, reply: Reply, guards: impl IntoIterator<Item = Guard>) -> Self {
         let Settings { gatekeeper, guards: former, is_around_router, .. } = &*self.settings;
-        let mut former = former.all();
+        let (mut former, mut guards) = (former.all(), guards.into_iter().collect::<Vec<_>>());
+        for is_alike in [Guard::names_like, Guard::limits_like] {
+            for guard in guards.iter_mut().filter(|guard| guard.counter.is_none()) {
+                if let Some(at) = former.iter().position(|former| is_alike(guard, former)) {
+                    guard.counter = former.remove(at).counter;
+                }
+            }
+        }
         let settings = Settings { gatekeeper: gatekeeper.clone(), reply, guards: Guards::default(), is_around_router: *is_around_router };
         let layer = Self { settings: Arc::new(settings) };
-        guards.into_iter().map(|guard| guard.counting_on(&mut former)).fold(layer, Self::guard)
+        guards.into_iter().fold(layer, Self::guard)
     }
 
     /// Says that nothing has read the path before this layer: it is around the router, not a layer of it such as axum's `Router::layer` takes.

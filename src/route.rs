@@ -184,13 +184,14 @@ impl Guard {
         self.identifies != Identifies::Email
     }
 
-    /// Goes on with the counter of the first of `former` that has the same path, methods and limit, and takes that one out of them.
-    pub(crate) fn counting_on(mut self, former: &mut Vec<Self>) -> Self {
-        let is_same = |one: &Self| one.pattern.text == self.pattern.text && one.methods == self.methods && one.limit == self.limit;
-        if let Some(at) = former.iter().position(is_same) {
-            self.counter = former.remove(at).counter;
-        }
-        self
+    /// Whether `other` limits the same requests alike, by whatever names are in them.
+    pub(crate) fn limits_like(&self, other: &Self) -> bool {
+        self.pattern.text == other.pattern.text && self.methods == other.methods && self.limit == other.limit
+    }
+
+    /// Whether `other` also reads the same names from them.
+    pub(crate) fn names_like(&self, other: &Self) -> bool {
+        self.limits_like(other) && self.identifies == other.identifies && self.targets == other.targets
     }
 
     fn covers_a_safe_method(&self) -> bool {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use reset_gatekeeper::audit::JsonLines;
@@ -15,6 +16,9 @@ use tower_layer::Layer;
 
 use super::signals::Hangups;
 use super::{Failure, overridden};
+
+/// How long the files may take to be read.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a connection is served by.
 pub(super) type Current = (Server, GatekeeperService<Proxy<RequestBody<Incoming>>>);
@@ -87,8 +91,9 @@ impl Front {
             }
             let (former, from) = (Arc::clone(&front), source.clone());
             // Files are read, which may take a while.
-            let next = tokio::task::spawn_blocking(move || former.next(&from)).await;
-            match next.map_err(Failure::from).flatten() {
+            let next = tokio::task::spawn_blocking(move || former.next(&from));
+            let next = tokio::time::timeout(PATIENCE, next).await.map_err(|_| Failure::from(TooSlow));
+            match next.and_then(|next| next.map_err(Failure::from).flatten()) {
                 Ok((next, serving)) => {
                     current.send_replace(serving);
                     let line = format!("reset-gatekeeper: reloaded: {}\n", next.site.summary());
@@ -106,6 +111,11 @@ impl Front {
 fn proxy(site: &Site) -> Result<Proxy<RequestBody<Incoming>>, Failure> {
     Ok(Proxy::new(Upstream::new(site.upstream.clone()).timeout(site.timeout))?)
 }
+
+/// A file that is a pipe, or on a disk that hangs.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration, or a file that it names, can't be read in {} s", PATIENCE.as_secs())]
+struct TooSlow;
 
 /// Keys whose change takes effect at a start alone.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::reload::{Front, Source};
+use super::reload::{Front, PATIENCE, Source};
 use super::signals::{Hangups, Signals};
 use super::sources::sources;
 use super::stores::{audit_log, builder, directory, last_head_kept, state};
@@ -42,7 +42,11 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let served = runtime.block_on(self.serve());
+        // A file that can't be read must not keep the process from ending.
+        runtime.shutdown_timeout(PATIENCE);
+        served
     }
 
     /// Serves until SIGTERM or SIGINT, and then finishes what is under way. At SIGHUP it opens its audit log again, and reads its configuration again.

@@ -25,7 +25,8 @@ impl std::fmt::Debug for Fixed {
 }
 
 impl Config {
-    /// What takes effect at a start alone: all but `upstream`, `timeout`, `trusted_proxies`, `[tls]`, the guards and `[reply]`, of which only whether it observes.
+    /// What takes effect at a start alone, as it is written: all but `upstream`, `timeout`, `trusted_proxies`, `[tls]`, the guards and `[reply]`, of which only whether there
+    /// is TLS, and whether the reply observes.
     ///
     /// # Errors
     /// Where a file that it names can't be read.
@@ -46,6 +47,8 @@ impl Config {
         // The sweep and the admin listener go by it too.
         let observes = Table::from_iter([("mode".to_owned(), Value::Boolean(self.only_observes()))]);
         table.insert("reply".to_owned(), Value::Table(observes));
+        // Whoever asks a port by TLS must not find it open without.
+        table.insert("tls".to_owned(), Value::Boolean(self.sections.tls.is_some()));
         Ok(Fixed(table))
     }
 }

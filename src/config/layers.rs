@@ -1,7 +1,10 @@
 //! The file, the environment over it, and flags over both, as one table in which every value knows where it came from.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -23,6 +26,17 @@ pub(super) struct Origin {
     text: String,
     /// The names of what overrides the file.
     overrides: Vec<String>,
+    secrets: Secrets,
+}
+
+/// What stood in the files that hold a secret. Each is read once: it may be a pipe.
+#[derive(Clone, Default)]
+struct Secrets(Arc<Mutex<BTreeMap<PathBuf, String>>>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 impl Origin {
@@ -38,7 +52,7 @@ impl Origin {
         let key = |name: &str| PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).map(str::to_lowercase);
         let overrides: Vec<_> = overrides.filter_map(|(name, value)| Some((key(&name)?, name, value))).collect();
         let names = overrides.iter().map(|(_, name, _)| name.clone()).collect();
-        let origin = Self { file: file.map(Path::to_owned), text, overrides: names };
+        let origin = Self { file: file.map(Path::to_owned), text, overrides: names, secrets: Secrets::default() };
         let mut table = DeTable::parse(&origin.text).map_err(|error| origin.error(&error))?;
         for (at, (key, _, value)) in overrides.iter().enumerate() {
             let keys: Vec<&str> = key.split("__").collect();
@@ -56,8 +70,14 @@ impl Origin {
     /// What stands in a file that holds a secret.
     pub(super) fn secret(&self, file: &Path) -> Result<String, ConfigError> {
         let file = self.beside(file);
-        let text = std::fs::read_to_string(&file).map_err(|source| ConfigError::Unreadable { file, source })?;
-        Ok(text.trim().to_owned())
+        let mut secrets = self.secrets.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = secrets.get(&file) {
+            return Ok(secret.clone());
+        }
+        let text = std::fs::read_to_string(&file).map_err(|source| ConfigError::Unreadable { file: file.clone(), source })?;
+        let secret = text.trim().to_owned();
+        secrets.insert(file, secret.clone());
+        Ok(secret)
     }
 
     /// An error about a key that is nowhere.

@@ -4,10 +4,16 @@
 //! 2. It counts once all accounts were seen, and until then what the discovery before counted: half of them would make a verification seem younger, and a lapse
 //!    smaller, than they are.
 //! 3. Then the rows of those domains are written that differ. From one discovery to the next, few do.
+//! 4. Of a domain whose addresses lost their verification meanwhile, only what the next discovery counts counts.
 
-use std::collections::HashMap;
+#[cfg(test)]
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt;
 use sqlx::AssertSqlSafe;
 
 use super::given::Given;
@@ -27,15 +33,17 @@ pub(crate) struct Discovered {
     pub(crate) undated: u64,
 }
 
-/// How many domains are kept as one row.
-const CHUNK: usize = 1_000;
+/// How many domains are kept as one row. The more there are, the more of them are read in vain: those of each batch lie between each other's.
+const CHUNK: usize = 250;
 
-/// Over how many of these, and how many watched domains, one transaction goes at the end: locks must not be held for long, nor a statement take more than its time.
-const CHUNKS: i64 = 10;
-const AT_ONCE: i64 = 10_000;
+/// Over how many domains one transaction goes at the end: locks must not be held for long, nor a statement take more than its time.
+const AT_ONCE: usize = 20_000;
 
-/// Behind all names.
-const END: &str = "\u{10ffff}";
+/// How many rows are thrown away at once.
+const THROWN_AWAY: i64 = 1_000;
+
+/// Behind all names, which are in A-labels.
+const END: &str = "\x7f";
 
 /// What was counted of a domain, or is kept of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +53,14 @@ pub(super) struct Count {
     pub(super) undated: i64,
 }
 
-const CLEAR: &str = "DELETE FROM gatekeeper_counted";
+const THROW_AWAY: &str = "DELETE FROM gatekeeper_counted WHERE pass <= $1 AND first_name <= (SELECT max(first_name) FROM \
+     (SELECT first_name FROM gatekeeper_counted WHERE pass <= $1 ORDER BY first_name LIMIT $2) AS first_names)";
 
-/// Up to which name the next transaction goes.
-const STRETCH: &str = "SELECT last_name FROM gatekeeper_counted WHERE pass = $1 AND last_name > $2 ORDER BY last_name LIMIT 1 OFFSET $3";
+/// Up to which name the next transaction goes: so many rows begin there, and of those that began before some part lies there.
+const STRETCH: &str = "SELECT first_name FROM gatekeeper_counted WHERE pass = $1 AND first_name > $2 ORDER BY first_name LIMIT 1 OFFSET $3";
 
-const WATCHED: &str =
-    "SELECT name, accounts, verified_from, undated FROM gatekeeper_watched WHERE name > $1 AND name <= $2 ORDER BY name LIMIT $3";
+const WATCHED: &str = "SELECT name, accounts, verified_from, undated, emptied_in FROM gatekeeper_watched \
+     WHERE name > $1 AND name <= $2 ORDER BY name LIMIT $3";
 
 fn chunks<DB: Dialect>() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("SELECT {} FROM gatekeeper_counted WHERE pass = $1 AND last_name > $2 AND first_name <= $3", DB::COUNTED))
@@ -75,17 +84,16 @@ fn take_in<DB: Dialect>(counted: &Given<'_>) -> AssertSqlSafe<String> {
 }
 
 fn forget<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("DELETE FROM gatekeeper_watched WHERE name IN ({})", lock::<DB>(names).0))
+}
+
+/// In the order of names, as are all changes of several rows, so that two of these never wait for each other.
+fn lock<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "DELETE FROM gatekeeper_watched WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
+        "SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {}",
         names.table::<DB>(),
         DB::LOCKING
     ))
-}
-
-/// Forgets what discoveries before counted.
-pub(super) async fn clear(transaction: &mut Transaction) -> Result<(), sqlx::Error> {
-    with!(in transaction, |connection| sqlx::query(CLEAR).execute(connection).await.map(drop))
 }
 
 /// Keeps what the discovery of this number found. Were it not in the order of its names, each chunk would be read for many a stretch.
@@ -118,16 +126,35 @@ impl State {
             if !self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), false).await.map_err(failed())? {
                 return Ok(None);
             }
-            let settled = settle(&mut transaction, number, &after).await.map_err(failed())?;
+            let settled = settle(&mut transaction, number, &after, AT_ONCE).await.map_err(failed())?;
             if settled.next.is_none() {
                 self.hold(&mut transaction, Pass::Discovery, number, (now(), lease), true).await.map_err(failed())?;
-                clear(&mut transaction).await.map_err(failed())?;
             }
             transaction.commit().await.map_err(failed())?;
             vanished += settled.vanished;
             match settled.next {
                 Some(next) => after = next,
-                None => return Ok(Some(vanished)),
+                None => break,
+            }
+        }
+        self.throw_counts_away(number).await;
+        Ok(Some(vanished))
+    }
+
+    /// Throws away what this discovery and those before it counted. Where that fails, the next tries again.
+    pub(super) async fn throw_counts_away(&self, number: u64) {
+        loop {
+            let thrown_away = with!(&self.pool, |pool| {
+                let query = sqlx::query(THROW_AWAY).bind(count(number)).bind(THROWN_AWAY);
+                query.execute(pool).await.map(|done| done.rows_affected())
+            });
+            match thrown_away {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    return tracing::warn!(error, "what a discovery counted takes room until the next one");
+                }
             }
         }
     }
@@ -141,29 +168,35 @@ struct Settled {
     next: Option<String>,
 }
 
-/// Lets what was counted of some domains after `after` count.
-async fn settle(transaction: &mut Transaction, number: u64, after: &str) -> Result<Settled, sqlx::Error> {
+/// Lets what was counted of some domains after `after`, `at_once` of them at most, count.
+async fn settle(transaction: &mut Transaction, number: u64, after: &str, at_once: usize) -> Result<Settled, sqlx::Error> {
     let stretch: Option<String> = with!(in &mut *transaction, |connection| {
-        sqlx::query_scalar(STRETCH).bind(count(number)).bind(after).bind(CHUNKS - 1).fetch_optional(connection).await
+        let query = sqlx::query_scalar(STRETCH).bind(count(number)).bind(after).bind(count((at_once / CHUNK) as u64));
+        query.fetch_optional(connection).await
     })?;
-    let last = stretch.as_deref().unwrap_or(END);
-    let watched: Vec<(String, i64, Option<i64>, i64)> = with!(in &mut *transaction, |connection| {
-        sqlx::query_as(WATCHED).bind(after).bind(last).bind(AT_ONCE).fetch_all(connection).await
+    let (mut last, mut differing) = counted(transaction, number, (after, stretch.as_deref().unwrap_or(END)), at_once).await?;
+    let watched: Vec<(String, i64, Option<i64>, i64, i64)> = with!(in &mut *transaction, |connection| {
+        sqlx::query_as(WATCHED).bind(after).bind(&last).bind(count(at_once as u64)).fetch_all(connection).await
     })?;
-    let next = match watched.last() {
-        Some((name, ..)) if watched.len() as u64 >= AT_ONCE.unsigned_abs() => Some(name.clone()),
-        _ => stretch,
-    };
-    let mut differing = counted(transaction, number, after, next.as_deref().unwrap_or(END)).await?;
+    if let Some((name, ..)) = watched.last().filter(|_| watched.len() >= at_once) {
+        last.clone_from(name);
+        differing.retain(|name, _| *name <= last);
+    }
     let mut vanished = Vec::new();
-    for (name, accounts, verified_from, undated) in &watched {
-        match differing.get(name.as_str()) {
-            Some(counted) if *counted == (Count { accounts: *accounts, verified_from: *verified_from, undated: *undated }) => {
-                differing.remove(name.as_str());
-            }
-            Some(_) => {}
+    for (name, accounts, verified_from, undated, emptied_in) in &watched {
+        let kept = Count { accounts: *accounts, verified_from: *verified_from, undated: *undated };
+        match differing.get(name) {
+            Some(counted) if *counted != kept && *emptied_in != count(number) => {}
+            Some(_) => drop(differing.remove(name)),
+            None if *emptied_in == count(number) => {}
             None => vanished.push(name.as_str()),
         }
+    }
+    if !vanished.is_empty() && !differing.is_empty() {
+        let names = Given::names(vanished.iter().copied().chain(differing.keys().map(String::as_str)));
+        with!(in &mut *transaction, |connection, DB| {
+            sqlx::query_with(lock::<DB>(&names), names.arguments::<DB>()?).execute(connection).await.map(drop)
+        })?;
     }
     if !vanished.is_empty() {
         let names = Given::names(vanished.iter().copied());
@@ -177,25 +210,32 @@ async fn settle(transaction: &mut Transaction, number: u64, after: &str) -> Resu
             sqlx::query_with(take_in::<DB>(&differing), differing.arguments::<DB>()?).execute(connection).await.map(drop)
         })?;
     }
-    Ok(Settled { vanished: vanished.len() as u64, next })
+    Ok(Settled { vanished: vanished.len() as u64, next: Some(last).filter(|last| last != END) })
 }
 
-/// What was counted of the domains after `after`, up to `last`.
+/// What was counted of the first domains, `at_once` at most, of those after the one name, up to the other; and up to which name these are all.
 async fn counted(
     transaction: &mut Transaction,
     number: u64,
-    after: &str,
-    last: &str,
-) -> Result<HashMap<String, Count, foldhash::quality::RandomState>, sqlx::Error> {
-    let chunks: Vec<Vec<(String, Count)>> = with!(in transaction, |connection, DB| {
-        let rows = sqlx::query(chunks::<DB>()).bind(count(number)).bind(after).bind(last).fetch_all(connection).await?;
-        rows.iter().map(DB::counted).collect::<Result<_, _>>()
-    })?;
-    let mut sum: HashMap<_, Count, _> = HashMap::default();
-    for (name, count) in chunks.into_iter().flatten().filter(|(name, _)| name.as_str() > after && name.as_str() <= last) {
-        sum.entry(name).and_modify(|sum| sum.add(count)).or_insert(count);
-    }
-    Ok(sum)
+    (after, last): (&str, &str),
+    at_once: usize,
+) -> Result<(String, BTreeMap<String, Count>), sqlx::Error> {
+    with!(in transaction, |connection, DB| {
+        let (mut last, mut sum) = (last.to_owned(), BTreeMap::<_, Count>::new());
+        let mut chunks = sqlx::query(chunks::<DB>()).bind(count(number)).bind(after).bind(last.clone()).fetch(connection);
+        while let Some(chunk) = chunks.try_next().await? {
+            for (name, count) in DB::counted(&chunk)?.into_iter().filter(|(name, _)| name.as_str() > after && *name <= last) {
+                sum.entry(name).and_modify(|sum| sum.add(count)).or_insert(count);
+            }
+            while sum.len() > at_once {
+                sum.pop_last();
+                if let Some((name, _)) = sum.last_key_value() {
+                    last.clone_from(name);
+                }
+            }
+        }
+        Ok((last, sum))
+    })
 }
 
 impl Count {

@@ -97,9 +97,11 @@ const GIVE_UP: &str = "UPDATE gatekeeper_passes SET began_at = $4, ended_at = $4
 
 const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 AND number = $2 AND lease = $3 AND ended_at IS NULL";
 
+/// No account is left until one is discovered, which none is by what a discovery that is under way has counted.
 fn empty<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, found = NULL WHERE name IN \
+        "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, found = NULL, emptied_in = \
+         coalesce((SELECT number FROM gatekeeper_passes WHERE kind = 'discovery' AND ended_at IS NULL), 0) WHERE name IN \
          (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
         names.table::<DB>(),
         DB::LOCKING
@@ -125,9 +127,6 @@ impl State {
                 Begun::Done(row.accounts.unsigned_abs())
             }
             Some(_) => {
-                if pass == Pass::Discovery {
-                    counted::clear(&mut transaction).await.map_err(failed())?;
-                }
                 with!(in &mut transaction, |connection| {
                     sqlx::query(BEGIN).bind(pass.as_str()).bind(now).bind(holder).bind(until).execute(connection).await.map(drop)
                 })
@@ -150,6 +149,9 @@ impl State {
             }
         };
         transaction.commit().await.map_err(failed())?;
+        if let (Pass::Discovery, Begun::Mine { number, after: None, .. }) = (pass, &begun) {
+            self.throw_counts_away(number - 1).await;
+        }
         Ok(begun)
     }
 
