@@ -162,17 +162,18 @@ impl State {
         self.node.news.subscribe()
     }
 
-    /// How far the audit log `file` had got when its head was last kept.
+    /// How far the audit log `file` had got when its head was last kept, however its path was spelled then.
     ///
     /// In PostgreSQL, which several machines may share, that is the log of this name on this machine: let a container have a host name that stays.
     ///
     /// # Errors
     /// Where the state can't be read.
     pub async fn audit_head(&self, file: &Path) -> Result<Option<Head>, StateError> {
-        let query = "SELECT seq, hash FROM gatekeeper_audit_heads WHERE file = $1";
-        let row: Option<(i64, String)> =
-            with!(&self.pool, |pool| sqlx::query_as(query).bind(self.node.log(file)).fetch_optional(pool).await)
-                .map_err(failed("reading the head of the audit log"))?;
+        let query =
+            "SELECT seq, hash FROM gatekeeper_audit_heads WHERE file IN ($1, $2) ORDER BY CASE WHEN file = $1 THEN 0 ELSE 1 END LIMIT 1";
+        let (log, former) = (self.node.log(file), self.node.former_log(file));
+        let row: Option<(i64, String)> = with!(&self.pool, |pool| sqlx::query_as(query).bind(log).bind(former).fetch_optional(pool).await)
+            .map_err(failed("reading the head of the audit log"))?;
         Ok(row.map(|(seq, hash)| Head::new(seq.unsigned_abs(), hash)))
     }
 
@@ -190,8 +191,22 @@ impl State {
 }
 
 impl Node {
-    /// The name under which the head of the audit log `file` is kept. Another machine's may have the same path, and another process's here the same relative one.
+    /// The name under which the head of the audit log `file` is kept, however its path is spelled. Another machine's may have the same path.
     fn log(&self, file: &Path) -> String {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        // The file itself may be missing.
+        let file = match (file.parent().map(Path::canonicalize), file.file_name()) {
+            (Some(Ok(folder)), Some(name)) => folder.join(name),
+            _ => file,
+        };
+        match &self.host {
+            Some(host) => format!("{host}:{}", file.display()),
+            None => file.display().to_string(),
+        }
+    }
+
+    /// The name under which earlier versions kept it: by the path as it was spelled.
+    fn former_log(&self, file: &Path) -> String {
         match &self.host {
             Some(host) => format!("{host}:{}", std::path::absolute(file).as_deref().unwrap_or(file).display()),
             None => file.display().to_string(),

@@ -135,7 +135,13 @@ impl PostgresDirectory {
 
 async fn connect(url: &str) -> Result<PgPool, DirectoryError> {
     let options = options(url).map_err(failed("reading the address of the database"))?;
-    pool(&options).connect_with(options).await.map_err(failed("connecting"))
+    drop(reach(&options).await.map_err(failed("connecting"))?.close().await);
+    Ok(pool(&options).connect_lazy_with(options))
+}
+
+/// A connection to what `options` say. Not by a pool, which would tell of any failure that its time was up.
+pub(crate) async fn reach(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    within(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// How to connect to `url`.

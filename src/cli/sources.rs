@@ -22,7 +22,8 @@ pub(super) async fn sources(config: &Config, starts_without_bootstrap: bool) -> 
     let mut sources = Sources::new().patience(config.cache.timeout / 2);
     if settings.rdap || settings.dns.is_some() {
         // Where the registries aren't to be asked, their list still tells for which domains the DNS may not vouch.
-        let rdap = paced(config).starts_without_bootstrap(starts_without_bootstrap || !settings.rdap).build().await?;
+        let rdap = paced(config).starts_without_bootstrap(starts_without_bootstrap || !settings.rdap).build().await;
+        let rdap = rdap.map_err(|error| Failure::new("`domains.rdap.bootstrap`", error))?;
         sources = if settings.rdap { sources.registry(rdap) } else { sources.registry(rdap.unasked()) };
     }
     if let Some(fastly) = settings.fastly {

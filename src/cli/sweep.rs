@@ -225,6 +225,7 @@ fn table(summary: &SweepSummary, dry_run: bool, took: Duration) -> Table {
     table.add_row(["domains looked at", &count(summary.looked)]);
     table.add_row(["  by asking registries", &count(summary.asked)]);
     table.add_row(["  by asking the DNS alone", &count(summary.polled)]);
+    table.add_row(["  by what resets saw", &count(summary.looked.saturating_sub(summary.asked + summary.polled))]);
     table.add_row(["domains not due yet, judged as last seen", &count(summary.not_due)]);
     table.add_row(["domains that could not be checked", &count(summary.failed)]);
     for (code, domains) in &summary.found {

@@ -7,7 +7,8 @@ use super::pool::with;
 use super::{State, StateError, count, failed, microseconds, time};
 use crate::audit::Head;
 
-const READ: &str = "SELECT seq, hash, refused_at FROM gatekeeper_deliveries WHERE file = $1 AND webhook = $2";
+const READ: &str = "SELECT seq, hash, refused_at FROM gatekeeper_deliveries WHERE file IN ($1, $3) AND webhook = $2 \
+     ORDER BY CASE WHEN file = $1 THEN 0 ELSE 1 END LIMIT 1";
 
 const KEEP: &str = "INSERT INTO gatekeeper_deliveries (file, webhook, seq, hash, refused_at) VALUES ($1, $2, $3, $4, $5) \
      ON CONFLICT (file, webhook) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, refused_at = excluded.refused_at";
@@ -24,9 +25,11 @@ pub(crate) struct Position {
 impl State {
     /// How far `webhook` has got in the audit log `file`. The log is known as for [its head](Self::audit_head).
     pub(crate) async fn delivered(&self, file: &Path, webhook: &str) -> Result<Position, StateError> {
-        let row: Option<(i64, String, Option<i64>)> =
-            with!(&self.pool, |pool| sqlx::query_as(READ).bind(self.node.log(file)).bind(webhook).fetch_optional(pool).await)
-                .map_err(failed("reading how far the audit log was delivered"))?;
+        let row: Option<(i64, String, Option<i64>)> = with!(&self.pool, |pool| {
+            let query = sqlx::query_as(READ).bind(self.node.log(file)).bind(webhook).bind(self.node.former_log(file));
+            query.fetch_optional(pool).await
+        })
+        .map_err(failed("reading how far the audit log was delivered"))?;
         Ok(row.map(Position::from).unwrap_or_default())
     }
 

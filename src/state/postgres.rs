@@ -41,8 +41,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn connect(url: &str) -> Result<(PgPool, PgConnectOptions), StateError> {
     let options = postgres::options(url).map_err(failed("reading the address of the database"))?;
-    // Not by the pool, which would tell of any failure that its time was up.
-    let mut connection = within(PgConnection::connect_with(&options)).await.map_err(failed("connecting to the database"))?;
+    let mut connection = postgres::reach(&options).await.map_err(failed("connecting to the database"))?;
     let mut migrator: Migrator = sqlx::migrate!("src/state/postgres");
     migrator.dangerous_set_table_name(MIGRATIONS);
     migrator.run(&mut connection).await.map_err(StateError::Tables)?;

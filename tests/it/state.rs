@@ -389,6 +389,14 @@ async fn the_end_of_each_audit_log_is_kept(mut place: Place) {
     let state = place.state().await;
     assert_eq!(state.audit_head(one).await.unwrap(), Some(Head::new(2, "hash of 2".to_owned())));
     assert_eq!(state.audit_head(other).await.unwrap(), Some(Head::new(7, "hash of 7".to_owned())));
+    // By any spelling of its path.
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+    state.keep_audit_head(&folder.path().join("log"), &Head::new(3, "hash of 3".to_owned())).await.unwrap();
+    for spelling in ["./log", "link/log", "link/link/log"] {
+        let spelled = state.audit_head(&folder.path().join(spelling)).await.unwrap();
+        assert_eq!(spelled, Some(Head::new(3, "hash of 3".to_owned())), "{spelling}");
+    }
     // Machines that share a database may have logs of the same name.
     if matches!(place, Place::Database(_)) {
         place.run("UPDATE gatekeeper_audit_heads SET file = 'another' || substr(file, strpos(file, ':')) WHERE seq = 2 AND strpos(file, ':') > 1").await;
