@@ -42,7 +42,7 @@ use crate::audit::Head;
 use pool::{Pool, with};
 
 pub(crate) use accounts::Unverification;
-pub(crate) use counted::Discovered;
+pub(crate) use counted::{Count, Discovered};
 #[cfg(feature = "webhook")]
 pub(crate) use deliveries::Position;
 pub(crate) use domains::Kept;
@@ -199,17 +199,20 @@ impl Node {
             (Some(Ok(folder)), Some(name)) => folder.join(name),
             _ => file,
         };
-        match &self.host {
-            Some(host) => format!("{host}:{}", file.display()),
-            None => file.display().to_string(),
-        }
+        self.here(&file)
     }
 
-    /// The name under which earlier versions kept it: by the path as it was spelled.
+    /// The name under which earlier versions kept it: by the path as it was spelled, where machines share the state as an absolute one.
     fn former_log(&self, file: &Path) -> String {
+        let absolute = self.host.as_ref().and_then(|_| std::path::absolute(file).ok());
+        self.here(absolute.as_deref().unwrap_or(file))
+    }
+
+    /// `path`, on this machine.
+    fn here(&self, path: &Path) -> String {
         match &self.host {
-            Some(host) => format!("{host}:{}", std::path::absolute(file).as_deref().unwrap_or(file).display()),
-            None => file.display().to_string(),
+            Some(host) => format!("{host}:{}", path.display()),
+            None => path.display().to_string(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What serves, as the configuration has it, and what SIGHUP changes about it.
 
-use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,14 +117,6 @@ fn proxy(site: &Site) -> Result<Proxy<RequestBody<Incoming>>, Failure> {
 struct TooSlow;
 
 /// Keys whose change takes effect at a start alone.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("a restart is needed for what changed: `{}`", .0.join("`, `"))]
 struct NeedsRestart(Vec<String>);
-
-impl fmt::Display for NeedsRestart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<String> = self.0.iter().map(|key| format!("`{key}`")).collect();
-        write!(f, "a restart is needed for what changed: {}", keys.join(", "))
-    }
-}
-
-impl std::error::Error for NeedsRestart {}

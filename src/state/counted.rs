@@ -18,14 +18,21 @@ use sqlx::AssertSqlSafe;
 
 use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
-use super::{Pass, State, StateError, count, failed, microseconds};
+use super::watch::locked;
+use super::{Pass, State, StateError, count, failed, microseconds, time};
 use crate::address::RegistrableDomain;
 
 /// What a discovery learned of one domain since it last wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Discovered {
     pub(crate) domain: RegistrableDomain,
-    /// How many accounts more, with a verified address.
+    pub(crate) count: Count,
+}
+
+/// The accounts on a domain with a verified address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Count {
+    /// How many.
     pub(crate) accounts: u64,
     /// When the first of them was verified, as far as that is known.
     pub(crate) verified_from: Option<SystemTime>,
@@ -44,14 +51,6 @@ const THROWN_AWAY: i64 = 1_000;
 
 /// Behind all names, which are in A-labels.
 const END: &str = "\x7f";
-
-/// What was counted of a domain, or is kept of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) accounts: i64,
-    pub(super) verified_from: Option<i64>,
-    pub(super) undated: i64,
-}
 
 const THROW_AWAY: &str = "DELETE FROM gatekeeper_counted WHERE pass <= $1 AND first_name <= (SELECT max(first_name) FROM \
      (SELECT first_name FROM gatekeeper_counted WHERE pass <= $1 ORDER BY first_name LIMIT $2) AS first_names)";
@@ -84,16 +83,7 @@ fn take_in<DB: Dialect>(counted: &Given<'_>) -> AssertSqlSafe<String> {
 }
 
 fn forget<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!("DELETE FROM gatekeeper_watched WHERE name IN ({})", lock::<DB>(names).0))
-}
-
-/// In the order of names, as are all changes of several rows, so that two of these never wait for each other.
-fn lock<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!(
-        "SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {}",
-        names.table::<DB>(),
-        DB::LOCKING
-    ))
+    AssertSqlSafe(format!("DELETE FROM gatekeeper_watched WHERE name IN ({})", locked::<DB>(names)))
 }
 
 /// Keeps what the discovery of this number found. Were it not in the order of its names, each chunk would be read for many a stretch.
@@ -101,9 +91,9 @@ pub(super) async fn keep(transaction: &mut Transaction, number: u64, found: &[Di
     for chunk in found.chunks(CHUNK) {
         let names = || chunk.iter().map(|found| found.domain.as_str());
         let (first, last) = (names().min(), names().max());
-        let counted = given(chunk.iter().map(|found| (found.domain.as_str(), found.counted())));
+        let counted = given(chunk.iter().map(|found| (found.domain.as_str(), found.count)));
         with!(in transaction, |connection, DB| {
-            let query = sqlx::query_with(DB::COUNT, counted.arguments::<DB>()?);
+            let query = sqlx::query_with(DB::KEEP_COUNTED, counted.arguments::<DB>()?);
             query.bind(count(number)).bind(first).bind(last).execute(connection).await.map(drop)
         })?;
     }
@@ -184,7 +174,7 @@ async fn settle(transaction: &mut Transaction, number: u64, after: &str, at_once
     }
     let mut vanished = Vec::new();
     for (name, accounts, verified_from, undated, emptied_in) in &watched {
-        let kept = Count { accounts: *accounts, verified_from: *verified_from, undated: *undated };
+        let kept = Count::kept(*accounts, *verified_from, *undated);
         match differing.get(name) {
             Some(counted) if *counted != kept && *emptied_in != count(number) => {}
             Some(_) => drop(differing.remove(name)),
@@ -195,7 +185,7 @@ async fn settle(transaction: &mut Transaction, number: u64, after: &str, at_once
     if !vanished.is_empty() && !differing.is_empty() {
         let names = Given::names(vanished.iter().copied().chain(differing.keys().map(String::as_str)));
         with!(in &mut *transaction, |connection, DB| {
-            sqlx::query_with(lock::<DB>(&names), names.arguments::<DB>()?).execute(connection).await.map(drop)
+            sqlx::query_with(AssertSqlSafe(locked::<DB>(&names)), names.arguments::<DB>()?).execute(connection).await.map(drop)
         })?;
     }
     if !vanished.is_empty() {
@@ -239,41 +229,27 @@ async fn counted(
 }
 
 impl Count {
-    fn add(&mut self, other: Self) {
+    /// As it stands in the database.
+    pub(super) fn kept(accounts: i64, verified_from: Option<i64>, undated: i64) -> Self {
+        Self { accounts: accounts.unsigned_abs(), verified_from: verified_from.map(time), undated: undated.unsigned_abs() }
+    }
+
+    /// Adds one account, verified at this moment.
+    pub(crate) fn add_account(&mut self, verified_at: Option<SystemTime>) {
+        self.add(Self { accounts: 1, verified_from: verified_at, undated: u64::from(verified_at.is_none()) });
+    }
+
+    /// Adds other accounts on the same domain.
+    pub(crate) fn add(&mut self, other: Self) {
         self.accounts = self.accounts.saturating_add(other.accounts);
         self.undated = self.undated.saturating_add(other.undated);
-        self.verified_from = earliest(self.verified_from, other.verified_from);
+        self.verified_from = self.verified_from.into_iter().chain(other.verified_from).min();
     }
-}
-
-impl Discovered {
-    /// Counts one account more.
-    pub(crate) fn count(&mut self, verified_at: Option<SystemTime>) {
-        self.accounts += 1;
-        self.undated += u64::from(verified_at.is_none());
-        self.verified_from = earliest(self.verified_from, verified_at);
-    }
-
-    fn counted(&self) -> Count {
-        Count { accounts: count(self.accounts), verified_from: self.verified_from.map(microseconds), undated: count(self.undated) }
-    }
-
-    /// Counts those of `other`, of the same domain.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.accounts += other.accounts;
-        self.undated += other.undated;
-        self.verified_from = earliest(self.verified_from, other.verified_from);
-    }
-}
-
-/// Of two moments that may be unknown.
-fn earliest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    one.into_iter().chain(other).min()
 }
 
 fn given<'a>(counts: impl Iterator<Item = (&'a str, Count)> + Clone) -> Given<'a> {
     Given::names(counts.clone().map(|(name, _)| name))
-        .number("accounts", counts.clone().map(|(_, count)| Some(count.accounts)))
-        .number("verified_from", counts.clone().map(|(_, count)| count.verified_from))
-        .number("undated", counts.map(|(_, count)| Some(count.undated)))
+        .number("accounts", counts.clone().map(|(_, counted)| Some(count(counted.accounts))))
+        .number("verified_from", counts.clone().map(|(_, counted)| counted.verified_from.map(microseconds)))
+        .number("undated", counts.map(|(_, counted)| Some(count(counted.undated))))
 }

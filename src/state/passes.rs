@@ -15,6 +15,7 @@ use sqlx::AssertSqlSafe;
 use super::counted::{self, Discovered};
 use super::given::Given;
 use super::pool::{Dialect, Transaction, with};
+use super::watch::locked;
 use super::{State, StateError, count, failed, microseconds, span};
 use crate::account::AccountId;
 use crate::address::RegistrableDomain;
@@ -101,10 +102,8 @@ const LEAVE: &str = "UPDATE gatekeeper_passes SET lease = NULL WHERE kind = $1 A
 fn empty<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "UPDATE gatekeeper_watched SET accounts = 0, verified_from = NULL, undated = 0, found = NULL, emptied_in = \
-         coalesce((SELECT number FROM gatekeeper_passes WHERE kind = 'discovery' AND ended_at IS NULL), 0) WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
-        names.table::<DB>(),
-        DB::LOCKING
+         coalesce((SELECT number FROM gatekeeper_passes WHERE kind = 'discovery' AND ended_at IS NULL), 0) WHERE name IN ({})",
+        locked::<DB>(names)
     ))
 }
 

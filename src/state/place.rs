@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::{Begun, Discovered, Pass, Progress, State};
+use super::{Begun, Count, Discovered, Pass, Progress, State};
 use crate::account::AccountId;
 use crate::address::RegistrableDomain;
 
@@ -124,7 +124,7 @@ pub(super) fn domain(name: &str) -> RegistrableDomain {
 
 /// So many accounts on a domain, verified from this moment on.
 pub(super) fn discovered(name: &str, accounts: u64, verified_from: Option<u64>) -> Discovered {
-    Discovered { domain: domain(name), accounts, verified_from: verified_from.map(at), undated: 0 }
+    Discovered { domain: domain(name), count: Count { accounts, verified_from: verified_from.map(at), undated: 0 } }
 }
 
 /// Discovers these, all at once, `seconds` after some moment. Says how many vanished.
@@ -132,7 +132,7 @@ pub(super) async fn discover(state: &State, found: &[Discovered], seconds: u64) 
     let begun = state.begin_pass(Pass::Discovery, at(seconds), at(seconds), MINUTE).await.unwrap();
     let Begun::Mine { number, after: None, accounts: 0 } = begun else { panic!("{begun:?}") };
     let after = AccountId::from("1");
-    let progress = Progress { found, after: &after, accounts: found.iter().map(|found| found.accounts).sum() };
+    let progress = Progress { found, after: &after, accounts: found.iter().map(|found| found.count.accounts).sum() };
     assert!(state.advance(Pass::Discovery, number, &progress, at(seconds), MINUTE).await.unwrap());
     state.end_discovery(number, || at(seconds), MINUTE).await.unwrap().unwrap()
 }

@@ -116,7 +116,7 @@ pub(super) trait Dialect: Database {
     const SKIPPING: &'static str;
 
     /// Keeps what a discovery counted: what is [given](super::counted) comes first, then the pass's number, and the first and the last name.
-    const COUNT: &'static str;
+    const KEEP_COUNTED: &'static str;
 
     /// The columns of what it counted.
     const COUNTED: &'static str;

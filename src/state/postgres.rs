@@ -58,7 +58,7 @@ impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const LOCKING: &'static str = "FOR UPDATE";
     const SKIPPING: &'static str = "FOR UPDATE SKIP LOCKED";
-    const COUNT: &'static str = "INSERT INTO gatekeeper_counted (names, accounts, verified_from, undated, pass, first_name, last_name) \
+    const KEEP_COUNTED: &'static str = "INSERT INTO gatekeeper_counted (names, accounts, verified_from, undated, pass, first_name, last_name) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
     const COUNTED: &'static str = "names, accounts, verified_from, undated";
 
@@ -66,7 +66,7 @@ impl Dialect for Postgres {
         let (names, accounts): (Vec<String>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
         let (verified_from, undated): (Vec<Option<i64>>, Vec<i64>) = (row.try_get(2)?, row.try_get(3)?);
         let counts = accounts.into_iter().zip(verified_from).zip(undated);
-        let counts = counts.map(|((accounts, verified_from), undated)| Count { accounts, verified_from, undated });
+        let counts = counts.map(|((accounts, verified_from), undated)| Count::kept(accounts, verified_from, undated));
         Ok(names.into_iter().zip(counts).collect())
     }
 

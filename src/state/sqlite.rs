@@ -48,13 +48,14 @@ impl Dialect for Sqlite {
     // Who writes has the whole file.
     const LOCKING: &'static str = "";
     const SKIPPING: &'static str = "";
-    const COUNT: &'static str = "INSERT INTO gatekeeper_counted (found, pass, first_name, last_name) VALUES ($1, $5, $6, $7)";
+    const KEEP_COUNTED: &'static str = "INSERT INTO gatekeeper_counted (found, pass, first_name, last_name) VALUES ($1, $5, $6, $7)";
     const COUNTED: &'static str = "found";
 
     fn counted(row: &SqliteRow) -> Result<Vec<(String, Count)>, sqlx::Error> {
         let found: Vec<(String, i64, Option<i64>, i64)> =
             serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let counts = found.into_iter().map(|(name, accounts, verified_from, undated)| (name, Count { accounts, verified_from, undated }));
+        let counts =
+            found.into_iter().map(|(name, accounts, verified_from, undated)| (name, Count::kept(accounts, verified_from, undated)));
         Ok(counts.collect())
     }
 

@@ -163,12 +163,12 @@ fn give_back<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
 }
 
 fn unwatch<DB: Dialect>(names: &Given<'_>) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!(
-        "UPDATE gatekeeper_watched SET accounts = 0, lease = NULL, found = NULL WHERE name IN \
-         (SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {})",
-        names.table::<DB>(),
-        DB::LOCKING
-    ))
+    AssertSqlSafe(format!("UPDATE gatekeeper_watched SET accounts = 0, lease = NULL, found = NULL WHERE name IN ({})", locked::<DB>(names)))
+}
+
+/// Those of `names` that are watched, locked in their order.
+pub(super) fn locked<DB: Dialect>(names: &Given<'_>) -> String {
+    format!("SELECT name FROM gatekeeper_watched WHERE name IN (SELECT name FROM {}) ORDER BY name {}", names.table::<DB>(), DB::LOCKING)
 }
 
 impl State {

@@ -16,7 +16,7 @@ use super::{LEASE, SweepError, SweepEvent};
 use crate::account::{Account, AccountId, DirectoryError};
 use crate::address::{Mailbox, plain_host};
 use crate::clock::within;
-use crate::state::{Begun, Discovered, Pass, Progress};
+use crate::state::{Begun, Count, Discovered, Pass, Progress};
 
 /// How many accounts are read at once.
 const PAGE: usize = 2_000;
@@ -205,14 +205,14 @@ impl Batch {
     fn count(&mut self, email: &str, verified_at: Option<SystemTime>) {
         let host = plain_host(email);
         if let Some(found) = host.and_then(|host| self.hosts.get_mut(host)) {
-            found.count(verified_at);
+            found.count.add_account(verified_at);
             return;
         }
         // An address that is none has no domain, and its resets are refused.
         let Ok(mailbox) = Mailbox::parse(email) else { return };
         let domain = mailbox.domain();
         let found = self.hosts.entry(host.unwrap_or(domain.as_str()).into());
-        found.or_insert_with(|| Discovered { domain: domain.clone(), accounts: 0, verified_from: None, undated: 0 }).count(verified_at);
+        found.or_insert_with(|| Discovered { domain: domain.clone(), count: Count::default() }).count.add_account(verified_at);
     }
 
     fn is_full(&self, now: SystemTime) -> bool {
@@ -226,7 +226,7 @@ impl Batch {
         found.dedup_by(|other, one| {
             let is_same = one.domain == other.domain;
             if is_same {
-                one.add(other);
+                one.count.add(other.count);
             }
             is_same
         });

@@ -70,8 +70,13 @@ fn every_setting_in_effect_is_printed_as_it_would_be_written() {
         printed.parse::<toml::Table>().unwrap()
     };
     let text = |table: &toml::Table, section: &str, key: &str| table[section].get(key).map(|value| value.as_str().unwrap().to_owned());
+    let holds = |table: &toml::Table, settings: &[(&str, &str, &str)]| {
+        for (section, key, value) in settings {
+            assert_eq!(text(table, section, key).as_deref(), Some(*value), "{section}.{key}");
+        }
+    };
     let table = effective(SITE, &[]);
-    for (section, key, value) in [
+    let settings = [
         ("reply", "floor", "500ms"),
         ("reply", "decoy_domain", "gatekeeper.invalid"),
         ("domains", "timeout", "2s"),
@@ -79,9 +84,8 @@ fn every_setting_in_effect_is_printed_as_it_would_be_written() {
         ("domains", "stale_for", "7d"),
         ("policy", "expiring_within", "7d"),
         ("policy", "notice_within", "30d"),
-    ] {
-        assert_eq!(text(&table, section, key).as_deref(), Some(value), "{section}.{key}");
-    }
+    ];
+    holds(&table, &settings);
     assert_eq!(table["guard"][0]["body_limit"].as_str(), Some("64KiB"));
     assert_eq!(table["domains"]["providers"].as_array().unwrap().len(), 30);
     assert!(!table["audit"].as_table().unwrap().contains_key("webhook_format"), "nothing is pushed");
@@ -97,15 +101,14 @@ fn every_setting_in_effect_is_printed_as_it_would_be_written() {
           [audit]\nformat = \"ocsf\"\nwebhook = \"https://hooks.example\"\n";
     let secret = ("GATEKEEPER_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     let table = effective(&said, &[secret]);
-    for (section, key, value) in [
+    let settings = [
         ("reply", "floor", "1s 500ms"),
         ("reply", "decoy_domain", "nomail.example"),
         ("domains", "fresh_for", "90m"),
         ("domains", "stale_for", "1week"),
         ("audit", "webhook_format", "ocsf"),
-    ] {
-        assert_eq!(text(&table, section, key).as_deref(), Some(value), "{section}.{key}");
-    }
+    ];
+    holds(&table, &settings);
     assert_eq!(table["guard"][0]["body_limit"].as_str(), Some("1 MiB"));
     assert_eq!(table["domains"]["providers"].as_array().unwrap().len(), 0);
 }

@@ -42,7 +42,8 @@ async fn all(state: &State, now: u64) -> Vec<(String, u64, Option<SystemTime>, u
 async fn a_discovery_adds_up_what_it_finds_and_replaces_what_the_last_one_found(place: Place) {
     let state = place.state().await;
     assert_eq!(begin(&state, 0, 0).await, Begun::Mine { number: 1, after: None, accounts: 0 });
-    let undated = Discovered { undated: 2, ..discovered("a.com", 3, Some(50)) };
+    let mut undated = discovered("a.com", 3, Some(50));
+    undated.count.undated = 2;
     let found = [discovered("c.com", 1, None), undated, discovered("b.com", 7, Some(30))];
     assert!(advance(&state, 1, &found, "10", 11, 0).await);
     let found = [discovered("b.com", 1, None), discovered("a.com", 1, Some(40)), discovered("c.com", 1, Some(20))];
@@ -110,7 +111,8 @@ async fn an_earlier_verification_than_was_known_makes_the_domain_due(place: Plac
         looked.len()
     };
     assert_eq!(look(1).await, 3);
-    let undated = Discovered { undated: 1, ..discovered("undated.com", 2, Some(5)) };
+    let mut undated = discovered("undated.com", 2, Some(5));
+    undated.count.undated = 1;
     discover(&state, &[discovered("dated.com", 2, Some(4)), discovered("known.com", 9, Some(6)), undated], 10).await;
     let due = all(&state, 11).await;
     assert_eq!(due.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["dated.com", "undated.com"]);
@@ -118,7 +120,8 @@ async fn an_earlier_verification_than_was_known_makes_the_domain_due(place: Plac
 
     // While somebody looks at it, too: it is due when that is settled.
     let leased = state.lease(worker, 10, at(900), at(900), MINUTE).await.unwrap();
-    let undated = Discovered { undated: 1, ..discovered("undated.com", 2, Some(5)) };
+    let mut undated = discovered("undated.com", 2, Some(5));
+    undated.count.undated = 1;
     discover(&state, &[discovered("dated.com", 2, Some(4)), discovered("known.com", 9, Some(3)), undated], 901).await;
     assert_eq!(state.outlook(at(902), at(902)).await.unwrap().leased, 3);
     let looked = leased
